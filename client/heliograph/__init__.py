@@ -1,0 +1,1 @@
+"""Heliograph: image classifiers from a training run to a production gRPC endpoint."""
