@@ -1,8 +1,9 @@
 """The errors of Heliograph: one tree for servers, client and command line.
 
-Each class names the gRPC status it travels as, a stable reason (`google.rpc.ErrorInfo.reason`, domain
-`heliograph`) and the exit code of a command that ends with it (values of sysexits.h). The client turns a reason
-back into its class; a status without a reason becomes the class of the status.
+Each class names the gRPC status it travels as, a stable reason (`google.rpc.ErrorInfo.reason`,
+domain `heliograph`) and the exit code of a command that ends with it (values of sysexits.h). The
+client turns a reason back into its class; a status without a reason becomes the class of the
+status.
 
     HeliographError
     ├── InvalidArgumentError              INVALID_ARGUMENT
@@ -76,7 +77,8 @@ class HeliographError(Exception):
 
         Args:
             message: One line for the caller.
-            retry_after: Seconds after which another attempt makes sense; None when it does not help.
+            retry_after: Seconds after which another attempt makes sense; None when it does not
+                help.
             request_id: Id under which a server has logged the request.
         """
         super().__init__(message)
@@ -232,7 +234,7 @@ class ResourceExhaustedError(HeliographError):
 
 
 class OverloadedError(ResourceExhaustedError):
-    """The gateway has more work than it can finish in time; `retry_after` says when to come back."""
+    """The gateway has more work than it can finish in time; `retry_after` says when to return."""
 
     reason = "OVERLOADED"
 

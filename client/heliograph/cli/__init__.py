@@ -71,11 +71,15 @@ def _parse_nothing(words: list[str]) -> None:
         description="Image classifiers from a training run to a production gRPC endpoint.",
         epilog=(
             f"commands, with the extra that each needs:\n{table}\n\n"
-            "heliograph COMMAND --help explains a command; pip install 'heliograph[EXTRA]' brings an "
-            "extra, 'heliograph[all]' everything."
+            "heliograph COMMAND --help explains a command; pip install 'heliograph[EXTRA]' brings "
+            "an extra, 'heliograph[all]' everything."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"heliograph {version('heliograph')}")
-    parser.add_argument("command", choices=[command.name for command in COMMANDS], metavar="COMMAND")
+    parser.add_argument(
+        "--version", action="version", version=f"heliograph {version('heliograph')}"
+    )
+    parser.add_argument(
+        "command", choices=[command.name for command in COMMANDS], metavar="COMMAND"
+    )
     parser.parse_args(words or ["--help"])

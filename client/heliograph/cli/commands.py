@@ -1,8 +1,8 @@
 """The commands of `heliograph`: where each lives, and which extra brings what it needs.
 
-A command module has `configure(parser)`, which adds its arguments, and `run(arguments)`, which returns an exit
-code. Modules are imported only when their command is called, so that a bare install starts, and says what is
-missing.
+A command module has `configure(parser)`, which adds its arguments, and `run(arguments)`, which
+returns an exit code. Modules are imported only when their command is called, so that a bare
+install starts, and says what is missing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Command:
             raise self.missing(error) from error
 
     def missing(self, error: ModuleNotFoundError) -> Exception:
-        """Return what to raise for a module that was not found: a missing extra, or the error itself."""
+        """Return what to raise for a module that was not found: a missing extra, or itself."""
         package = (error.name or "").split(".")[0]
         if not self.extra or package.startswith("heliograph"):
             return error
