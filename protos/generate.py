@@ -4,8 +4,9 @@
     python protos/generate.py --output DIR    # write it elsewhere, to compare
     python protos/generate.py --image FILE    # write a descriptor set with source locations
 
-Runs in an environment of its own with the versions of `protos/requirements.txt` (`make gen` makes it): generated
-code refuses a runtime older than its generator, so an old generator is what gives the SDK its wide range.
+Runs in an environment of its own with the versions of `protos/requirements.txt` (`make gen` makes
+it): generated code refuses a runtime older than its generator, so an old generator is what gives the
+SDK its wide range.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ PACKAGES = PROTOS.parent / "client"
 
 
 def main() -> int:
+    """Run the command and return protoc's exit code."""
     parser = argparse.ArgumentParser(description="Generate code from the protos.")
     parser.add_argument("--output", type=Path, default=PACKAGES)
     parser.add_argument("--image", type=Path, help="write a descriptor set instead of code")
@@ -47,14 +49,13 @@ def main() -> int:
         )
     output = arguments.output
     output.mkdir(parents=True, exist_ok=True)
-    return run(
-        [*command, f"--python_out={output}", f"--mypy_out=quiet:{output}"], sources
-    ) or run(
+    return run([*command, f"--python_out={output}", f"--mypy_out=quiet:{output}"], sources) or run(
         [*command, f"--grpc_python_out={output}", f"--mypy_grpc_out=quiet:{output}"], services
     )
 
 
 def run(command: list[str], sources: list[Path]) -> int:
+    """Run protoc in this process over `sources` and return its exit code."""
     status: int = protoc.main([*command, *map(str, sources)])
     return status
 
