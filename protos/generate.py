@@ -4,9 +4,9 @@
     python protos/generate.py --output DIR    # write it elsewhere, to compare
     python protos/generate.py --image FILE    # write a descriptor set with source locations
 
-Runs in an environment of its own with the versions of `protos/requirements.txt` (`make gen` makes
-it): generated code refuses a runtime older than its generator, so an old generator is what gives the
-SDK its wide range.
+Runs in an environment of its own with the versions of `protos/requirements.txt`, which `make gen`
+makes: generated code refuses a runtime older than its generator, so an old generator is what gives
+the SDK its wide range.
 """
 
 from __future__ import annotations
