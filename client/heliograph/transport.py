@@ -1,0 +1,218 @@
+"""Calls over an endpoint's channels: deadline, metadata and errors, for threads and for asyncio.
+
+Requests are bytes already: see `heliograph.wire_format` for why. A call that fails raises a
+HeliographError, never a bare `grpc.RpcError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import grpc
+
+from heliograph.endpoint import Endpoint, seconds
+from heliograph.errors import CancelledError, FailedPreconditionError
+from heliograph.tracing import current_trace_headers
+from heliograph.wire_errors import from_rpc_error
+
+Response = TypeVar("Response")
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Transport:
+    """Channels for calls that block a thread. Threads may share it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Open the channels of an endpoint."""
+        self.endpoint = endpoint
+        self.closed = False
+        self._channels = endpoint.open()
+
+    def unary(self, path: str, parse: Callable[[bytes], Response]) -> UnaryCall[Response]:
+        """Return the call of a path, for example `/grpc.health.v1.Health/Check`."""
+        return UnaryCall(
+            self, [channel.unary_unary(path, None, parse) for channel in self._channels]
+        )
+
+    def close(self) -> None:
+        """Close the channels; calls still waiting raise CancelledError."""
+        self.closed = True
+        for channel in self._channels:
+            channel.close()
+
+
+class UnaryCall(Generic[Response]):
+    """One path that takes bytes and returns a parsed response."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        methods: list[grpc.UnaryUnaryMultiCallable[bytes, Response]],
+    ) -> None:
+        """Spread calls over the same method of several channels."""
+        self._transport = transport
+        self._methods = itertools.cycle(methods)
+
+    def __call__(
+        self, request: bytes, timeout: float | None = None, metadata: Metadata = ()
+    ) -> Response:
+        """Make the call and wait for its response.
+
+        Args:
+            request: The serialized request.
+            timeout: Seconds; None for the endpoint's own.
+            metadata: Sent beside the token and the trace.
+
+        Raises:
+            HeliographError: The class that fits the status.
+        """
+        endpoint = self._transport.endpoint
+        timeout = endpoint.timeout if timeout is None else seconds(timeout)
+        if self._transport.closed:
+            raise FailedPreconditionError(_CLOSED)
+        try:
+            return next(self._methods)(
+                request,
+                timeout=timeout,
+                metadata=_metadata(endpoint, metadata),
+                wait_for_ready=endpoint.wait_for_ready,
+            )
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, target=endpoint.target, timeout=timeout) from error
+
+    def start(
+        self, request: bytes, timeout: float | None = None, metadata: Metadata = ()
+    ) -> PendingCall[Response]:
+        """Make the call without waiting for its response; arguments as for a call."""
+        endpoint = self._transport.endpoint
+        timeout = endpoint.timeout if timeout is None else seconds(timeout)
+        if self._transport.closed:
+            raise FailedPreconditionError(_CLOSED)
+        future = next(self._methods).future(
+            request,
+            timeout=timeout,
+            metadata=_metadata(endpoint, metadata),
+            wait_for_ready=endpoint.wait_for_ready,
+        )
+        return PendingCall(future, endpoint.target, timeout)
+
+
+class PendingCall(Generic[Response]):
+    """A call that is under way."""
+
+    def __init__(self, future: grpc.Future[Response], target: str, timeout: float) -> None:
+        """Remember what an error message needs."""
+        self._future = future
+        self._target = target
+        self._timeout = timeout
+
+    def result(self) -> Response:
+        """Wait for the response; the call's own deadline bounds the wait.
+
+        Raises:
+            HeliographError: The class that fits the status.
+        """
+        try:
+            return self._future.result()
+        except grpc.FutureCancelledError as error:
+            raise CancelledError(_CANCELLED) from error
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, target=self._target, timeout=self._timeout) from error
+
+    def cancel(self) -> None:
+        """Give the call up; a response that is already there is kept."""
+        self._future.cancel()
+
+
+class AioTransport:
+    """Channels for calls of one event loop, opened with the first call."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Keep the endpoint; nothing is opened, so that no event loop has to run yet."""
+        self.endpoint = endpoint
+        self.closed = False
+        self._channels: list[grpc.aio.Channel] = []
+
+    def unary(self, path: str, parse: Callable[[bytes], Response]) -> AioUnaryCall[Response]:
+        """Return the call of a path, for example `/grpc.health.v1.Health/Check`."""
+        return AioUnaryCall(self, path, parse)
+
+    def channels(self) -> list[grpc.aio.Channel]:
+        """Return the channels, opening them when this is the first call."""
+        if self.closed:
+            raise FailedPreconditionError(_CLOSED)
+        if not self._channels:
+            self._channels = self.endpoint.open_aio()
+        return self._channels
+
+    async def close(self) -> None:
+        """Close the channels; calls still waiting raise CancelledError."""
+        self.closed = True
+        for channel in self._channels:
+            await channel.close()
+
+
+class AioUnaryCall(Generic[Response]):
+    """One path that takes bytes and returns a parsed response."""
+
+    def __init__(
+        self, transport: AioTransport, path: str, parse: Callable[[bytes], Response]
+    ) -> None:
+        """Remember the path; the channels are opened with the first call."""
+        self._transport = transport
+        self._path = path
+        self._parse = parse
+        self._methods: itertools.cycle[grpc.aio.UnaryUnaryMultiCallable[bytes, Response]] | None = (
+            None
+        )
+
+    async def __call__(
+        self, request: bytes, timeout: float | None = None, metadata: Metadata = ()
+    ) -> Response:
+        """Make the call and wait for its response; cancelling the task cancels the call.
+
+        Args:
+            request: The serialized request.
+            timeout: Seconds; None for the endpoint's own.
+            metadata: Sent beside the token and the trace.
+
+        Raises:
+            HeliographError: The class that fits the status.
+        """
+        endpoint = self._transport.endpoint
+        timeout = endpoint.timeout if timeout is None else seconds(timeout)
+        if self._methods is None or self._transport.closed:
+            self._methods = itertools.cycle(
+                [
+                    channel.unary_unary(self._path, None, self._parse)
+                    for channel in self._transport.channels()
+                ]
+            )
+        try:
+            return await next(self._methods)(
+                request,
+                timeout=timeout,
+                metadata=_metadata(endpoint, metadata),
+                wait_for_ready=endpoint.wait_for_ready,
+            )
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, target=endpoint.target, timeout=timeout) from error
+        except asyncio.CancelledError as error:
+            # grpc.aio also raises this when the channel is closed below a call: that is an outcome
+            # of the call, while a task that was asked to stop has to see its own cancellation.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise CancelledError(_CANCELLED) from error
+
+
+_CLOSED = "the client is closed; make a new one"
+_CANCELLED = "the call was cancelled because the client was closed"
+
+
+def _metadata(endpoint: Endpoint, metadata: Metadata) -> Metadata | None:
+    return (*endpoint.authorization(), *(metadata or current_trace_headers())) or None
