@@ -32,7 +32,7 @@ help: ## Explain the commands
 
 setup: $(MAIN) ## Create the environment and install everything into it
 
-demo: $(MAIN) ## Train, export, serve, classify [DATASET=digits|cifar10|folder] [DATA=path] [ONCE=1] [TFS=host:port]
+demo: $(MAIN) ## Train, export, serve, classify [DATASET=digits DATA=path ONCE=1 TFS=host:port]
 	@$(BIN)/heliograph demo $(if $(DATASET),--dataset "$(DATASET)") $(if $(DATA),--data "$(DATA)") \
 		$(if $(ONCE),--once) $(if $(TFS),--tfs "$(TFS)")
 
@@ -43,11 +43,12 @@ test: ## Run every check and test, as CI does
 	$(call phase,test-sdk)
 	@$(BIN)/python -m pytest $(PYTEST)
 
-lint: $(MAIN) protos ## Check style, types, imports between packages, and protos
+lint: $(MAIN) ## Check style, types, imports between packages, and protos
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --config pyproject.toml
+	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory protos
 
 format: $(MAIN) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only .
@@ -57,10 +58,10 @@ gen: $(GENERATOR)/.ready ## Generate the Python code of protos/
 	@test -x $(GENERATOR)/bin/python || { $(GENERATOR_MISSING); exit 1; }
 	@$(GENERATOR)/bin/python protos/generate.py
 
-bench: $(MAIN) ## Measure latency, throughput and start-up [BENCH="arguments"]
+bench: $(MAIN) ## Measure latency, throughput and start-up [BENCH=arguments]
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-congruence: $(MAIN) ## Compare a TensorFlow Serving with the model server: TARGET=host:port
+congruence: $(MAIN) ## Run the model server's contract against a TensorFlow Serving [TARGET=host:port]
 	@test -n "$(TARGET)" || { echo "Name the server: make congruence TARGET=host:port" >&2; exit 2; }
 	@$(BIN)/python -m pytest tests/congruence --target "$(TARGET)"
 
@@ -116,6 +117,7 @@ GENERATOR_MISSING = echo "Skipped the protos: their generator needs python3.12 o
 
 $(GENERATOR)/.ready: protos/requirements.txt | $(MAIN)
 	@if python=$$($(BIN)/python tools/check_python.py --find 3.12 3.11); then \
+		echo "Creating $(GENERATOR), which generates code from protos/."; \
 		"$$python" -m venv --clear $(GENERATOR) && \
 		$(GENERATOR)/bin/python $(PIP_INSTALL) --quiet --requirement protos/requirements.txt && \
 		touch $@; \
@@ -123,6 +125,7 @@ $(GENERATOR)/.ready: protos/requirements.txt | $(MAIN)
 
 .venv-sdk-%/.ready: tests/environments/sdk-%.txt tests/environments/pytest.txt \
 		pyproject.toml constraints.txt | $(MAIN)
+	@echo "Creating .venv-sdk-$*, which has the SDK alone."
 	@$(BIN)/python -m venv --clear .venv-sdk-$*
 	@.venv-sdk-$*/bin/python $(PIP_INSTALL) --quiet --requirement tests/environments/pytest.txt
 	@.venv-sdk-$*/bin/python $(PIP_INSTALL) --quiet --editable . --requirement tests/environments/sdk-$*.txt
