@@ -45,6 +45,7 @@ status.
     ├── UnimplementedError                UNIMPLEMENTED
     ├── DataLossError                     DATA_LOSS
     ├── InternalError                     INTERNAL
+    │   └── ModelOutputError
     └── UnknownError                      UNKNOWN
 """
 
@@ -350,6 +351,12 @@ class InternalError(HeliographError):
 
     status = "INTERNAL"
     reason = "INTERNAL"
+
+
+class ModelOutputError(InternalError):
+    """A model gave an output of the wrong shape, or numbers that are not finite."""
+
+    reason = "MODEL_OUTPUT"
 
 
 class UnknownError(HeliographError):

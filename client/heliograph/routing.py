@@ -56,13 +56,7 @@ def read_routing(model_directory: Path) -> RoutingTable | None:
         ConfigurationError: The file of the highest revision cannot be read or makes no sense.
     """
     revision = latest_revision(model_directory)
-    if revision == 0:
-        return None
-    path = _path(model_directory, revision)
-    try:
-        return _parse(revision, json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigurationError(f"cannot read the routing table {path}: {error}") from error
+    return _read(model_directory, revision) if revision else None
 
 
 def latest_revision(model_directory: Path) -> int:
@@ -72,6 +66,20 @@ def latest_revision(model_directory: Path) -> int:
     except OSError:
         return 0
     return max((int(match[1]) for name in names if (match := _FILE.fullmatch(name))), default=0)
+
+
+def highest_stable(model_directory: Path) -> int:
+    """Return the highest version that any revision made stable; 0 before the first.
+
+    Raises:
+        ConfigurationError: A revision cannot be read.
+    """
+    revisions = (
+        int(match[1])
+        for entry in model_directory.iterdir()
+        if (match := _FILE.fullmatch(entry.name))
+    )
+    return max((_read(model_directory, revision).stable for revision in revisions), default=0)
 
 
 def create_routing(model_directory: Path, table: RoutingTable) -> None:
@@ -89,6 +97,14 @@ def create_routing(model_directory: Path, table: RoutingTable) -> None:
         raise RevisionConflictError(
             f"{path} exists: another release changed the routing; read it and try again"
         ) from error
+
+
+def _read(model_directory: Path, revision: int) -> RoutingTable:
+    path = _path(model_directory, revision)
+    try:
+        return _parse(revision, json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigurationError(f"cannot read the routing table {path}: {error}") from error
 
 
 def _path(model_directory: Path, revision: int) -> Path:

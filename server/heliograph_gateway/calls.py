@@ -1,0 +1,199 @@
+"""What every call has: a request id, authentication, one translation of errors, a record.
+
+This is the outermost interceptor: nothing but a HeliographError becomes a status with a message;
+what nobody expected becomes INTERNAL with the request id under which it was logged.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+
+from heliograph.errors import HeliographError, InternalError
+from heliograph.wire_errors import to_abort
+from heliograph_gateway.authentication import TokenAuthenticator
+from heliograph_gateway.metrics import GatewayMetrics
+
+REQUEST_ID = "x-request-id"
+"""Metadata key: callers may choose an id, and always get the one that was used."""
+_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+"""Answered without a token: load balancers ask for health and carry none."""
+_OUR_FAULT = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "UNIMPLEMENTED"}
+"""Codes of a failure on our side, which is always logged."""
+
+log = structlog.get_logger()
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass
+class Call:
+    """What is known of the call under way."""
+
+    request_id: str
+    model: str = ""
+    version: int = 0
+    role: str = ""
+
+
+current_call: ContextVar[Call] = ContextVar("current_call")
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler, once per method."""
+
+    def __init__(
+        self,
+        metrics: GatewayMetrics,
+        authenticator: TokenAuthenticator | None,
+        *,
+        access_log: bool,
+    ) -> None:
+        self._metrics = metrics
+        self._authenticator = authenticator
+        self._access_log = access_log
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return the wrapped handler of a method; None when there is no such method."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(
+        self, method: str, handler: grpc.RpcMethodHandler[Any, Any]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        guard = self._authenticator if not method.startswith(_OPEN_SERVICES) else None
+        serializers = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary:
+            behaviour: Callable[[Any, Any], Awaitable[Any]] = handler.unary_unary
+
+            async def answer(request: Any, context: Context) -> Any:
+                async with _Record(self, method, context):
+                    _authenticate(guard, context)
+                    return await behaviour(request, context)
+
+            return grpc.unary_unary_rpc_method_handler(answer, **serializers)
+
+        stream: Any = handler.unary_stream or handler.stream_stream
+
+        async def answer_stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with _Record(self, method, context):
+                _authenticate(guard, context)
+                responses = stream(request, context)
+                if hasattr(responses, "__aiter__"):
+                    async for response in responses:
+                        yield response
+                else:
+                    await responses
+
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(answer_stream, **serializers)
+        return grpc.stream_stream_rpc_method_handler(answer_stream, **serializers)
+
+    def record(self, method: str, call: Call, code: str, seconds: float, message: str) -> None:
+        """Write down a finished call."""
+        self._metrics.call(method, code, call.model, call.role, seconds)
+        ours = code in _OUR_FAULT
+        if ours or self._access_log:
+            write = log.warning if ours else log.info
+            write(
+                "call",
+                method=method,
+                code=code,
+                request_id=call.request_id,
+                model=call.model,
+                version=call.version,
+                milliseconds=round(seconds * 1000, 3),
+                **({"error": message} if message else {}),
+            )
+
+
+class _Record:
+    """One call, from its first line to its last."""
+
+    def __init__(
+        self,
+        interceptor: CallInterceptor,
+        method: str,
+        context: Context,
+    ) -> None:
+        self._interceptor = interceptor
+        self._method = method
+        self._context = context
+        self._start = time.perf_counter()
+        self._call = Call(_request_id(context))
+
+    async def __aenter__(self) -> None:
+        current_call.set(self._call)
+        self._context.set_trailing_metadata(((REQUEST_ID, self._call.request_id),))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        status, message = "OK", ""
+        try:
+            if isinstance(error, HeliographError):
+                status, message = error.status, error.message
+                await self._abort(error)
+            elif isinstance(error, grpc.aio.AbortError):
+                # A servicer that is not ours has ended the call itself.
+                status = grpc.StatusCode(self._context.code()).name
+            elif isinstance(error, Exception):
+                unexpected = self._unexpected(error)
+                status, message = unexpected.status, unexpected.message
+                await self._abort(unexpected)
+            elif error is not None:
+                status = "CANCELLED"
+        finally:
+            seconds = time.perf_counter() - self._start
+            self._interceptor.record(self._method, self._call, status, seconds, message)
+
+    async def _abort(self, error: HeliographError) -> None:
+        error.request_id = self._call.request_id
+        code, message, trailers = to_abort(error)
+        await self._context.abort(code, message, (*trailers, (REQUEST_ID, self._call.request_id)))
+
+    def _unexpected(self, error: Exception) -> InternalError:
+        """Log what nobody expected; return what the caller may know of it."""
+        log.error(
+            "unexpected error",
+            method=self._method,
+            request_id=self._call.request_id,
+            exc_info=error,
+        )
+        return InternalError(f"internal error; the log has it as request {self._call.request_id}")
+
+
+def _authenticate(guard: TokenAuthenticator | None, context: Context) -> None:
+    if guard:
+        guard.check(context.invocation_metadata() or ())
+
+
+def _request_id(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID and isinstance(value, str) and _WELL_FORMED_ID.fullmatch(value):
+            return value
+    return secrets.token_hex(8)

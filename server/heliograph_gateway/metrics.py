@@ -1,0 +1,172 @@
+"""The gateway's metrics, in a registry of its own. Names follow OpenTelemetry's RPC conventions.
+
+Label values are bounded: models that are configured, classes of their contracts, codes, methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from heliograph.errors import AddressInUseError
+from heliograph_gateway.routing import Router
+from heliograph_gateway.servables import ServableVersion
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_STAGE_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_LAG_INTERVAL = 0.5
+"""Seconds between two measurements of the event loop's lag."""
+
+
+class GatewayMetrics:
+    """What is counted and measured."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._calls = Histogram(
+            "rpc_server_call_duration_seconds",
+            "Time of a call in the gateway.",
+            ["rpc_method", "rpc_response_status_code", "model", "role"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "heliograph_stage_duration_seconds",
+            "Time of one stage of a request.",
+            ["stage"],
+            buckets=_STAGE_SECONDS,
+            registry=self.registry,
+        )
+        self._rejected = Counter(
+            "heliograph_admission_rejected",
+            "Requests refused before any work, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._in_flight = Gauge(
+            "heliograph_inflight", "Images inside the gateway.", registry=self.registry
+        )
+        self._batch_size = Histogram(
+            "heliograph_batch_size",
+            "Rows per batch sent to a backend.",
+            buckets=_ROWS,
+            registry=self.registry,
+        )
+        self._lag = Gauge(
+            "heliograph_event_loop_lag_seconds",
+            "How late the event loop last was.",
+            registry=self.registry,
+        )
+        self._backend_up = Gauge(
+            "heliograph_backend_up",
+            "Whether the last call to a backend reached it.",
+            ["backend"],
+            registry=self.registry,
+        )
+        self._routed = Gauge(
+            "heliograph_routed_version",
+            "Version behind a role; 0 when there is none.",
+            ["model", "role"],
+            registry=self.registry,
+        )
+        self._classes = Counter(
+            "heliograph_class",
+            "Images per class with the highest score.",
+            ["model", "class_name"],
+            registry=self.registry,
+        )
+
+    def call(self, method: str, code: str, model: str, role: str, seconds: float) -> None:
+        """Record a finished call."""
+        self._calls.labels(method, code, model, role).observe(seconds)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure one stage of a request."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._stages.labels(name).observe(time.perf_counter() - start)
+
+    def rejected(self, reason: str) -> None:
+        """Count a request that was refused before any work."""
+        self._rejected.labels(reason).inc()
+
+    def in_flight(self, images: int) -> None:
+        """Say how many images are inside the gateway."""
+        self._in_flight.set(images)
+
+    def batch(self, rows: int) -> None:
+        """Record the size of a batch."""
+        self._batch_size.observe(rows)
+
+    def backend_up(self, backend: str, up: bool) -> None:
+        """Say whether a backend could be reached."""
+        self._backend_up.labels(backend).set(up)
+
+    def classified(self, version: ServableVersion, scores: np.ndarray) -> None:
+        """Count the best class of each row of scores [N, classes]."""
+        for index in scores.argmax(axis=1).tolist():
+            self._classes.labels(version.servable.model, version.class_names[index]).inc()
+
+    def follow(self, router: Router) -> None:
+        """Keep the routed versions up to date."""
+
+        def publish() -> None:
+            for model in router.models():
+                table = model.table
+                stable = table.stable if table and model.serving else 0
+                candidate = (table.candidate or 0) if table else 0
+                self._routed.labels(model.name, "stable").set(stable)
+                self._routed.labels(model.name, "candidate").set(candidate)
+
+        router.subscribe(publish)
+
+    async def watch_event_loop(self) -> None:
+        """Measure the event loop's lag until cancelled."""
+        while True:
+            start = time.perf_counter()
+            await asyncio.sleep(_LAG_INTERVAL)
+            self._lag.set(max(0.0, time.perf_counter() - start - _LAG_INTERVAL))
+
+
+class MetricsServer:
+    """Serves `/metrics` over HTTP from a thread."""
+
+    def __init__(self, metrics: GatewayMetrics, listen: str) -> None:
+        """Start to listen.
+
+        Args:
+            metrics: What to serve.
+            listen: HOST:PORT; port 0 takes a free one.
+
+        Raises:
+            AddressInUseError: The address is taken.
+        """
+        host, _, port = listen.rpartition(":")
+        try:
+            server: tuple[WSGIServer, Thread] = start_http_server(
+                int(port), host.strip("[]"), registry=metrics.registry
+            )
+        except OSError as error:
+            raise AddressInUseError(
+                f"cannot serve metrics on {listen}: {error.strerror}; "
+                "choose another with --metrics-listen"
+            ) from error
+        self._server, self._thread = server
+        self.address = f"{host}:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Stop to listen."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,80 @@
+"""What can answer: a version of a model, ready to be asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from heliograph.contract import recipe_of
+from heliograph.preprocessing import Recipe
+from heliograph.v1.contract_pb2 import Dtype, ModelContract
+
+_NUMPY_DTYPES: dict[Dtype.ValueType, np.dtype[Any]] = {
+    Dtype.DTYPE_UINT8: np.dtype(np.uint8),
+    Dtype.DTYPE_FLOAT32: np.dtype("<f4"),
+    Dtype.DTYPE_STRING: np.dtype(object),
+}
+
+
+class Servable(NamedTuple):
+    """A version of a model, as TensorFlow Serving's word has it."""
+
+    model: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.model}:{self.version}"
+
+
+@dataclass(eq=False)
+class ServableVersion:
+    """A version whose contract was read and fits: all that a request needs to know of it."""
+
+    servable: Servable
+    contract: ModelContract
+    recipe: Recipe
+    class_names: tuple[str, ...]
+    dtype: np.dtype[Any]
+    """Element type of the input."""
+    shape: tuple[int, ...]
+    """Shape of the input without the batch dimension."""
+    _in_flight: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @classmethod
+    def of(cls, servable: Servable, contract: ModelContract) -> ServableVersion:
+        """Make one from its contract.
+
+        Raises:
+            ContractError: The recipe does not parse, or does not yield the input.
+        """
+        return cls(
+            servable=servable,
+            contract=contract,
+            recipe=recipe_of(contract),
+            class_names=tuple(contract.class_names),
+            dtype=_NUMPY_DTYPES[contract.input.dtype],
+            shape=tuple(contract.input.shape),
+        )
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the version from being drained while a request is on it."""
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    async def drained(self) -> None:
+        """Wait until no request is on the version. It must not be routed to any more."""
+        while self._in_flight:
+            self._idle.clear()
+            await self._idle.wait()

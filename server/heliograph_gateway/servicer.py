@@ -1,0 +1,116 @@
+"""`heliograph.v1.Classifier`: decode, ask the pipeline or the router, encode the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from heliograph.errors import InvalidArgumentError, NotFoundError, UnimplementedError
+from heliograph.v1 import classifier_pb2, classifier_pb2_grpc
+from heliograph.v1.classifier_pb2 import Model
+from heliograph_gateway.calls import current_call
+from heliograph_gateway.pipeline import Pipeline
+from heliograph_gateway.routing import Router, ServedModel
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
+    """The public service."""
+
+    def __init__(self, pipeline: Pipeline, router: Router, *, longest_call: float) -> None:
+        """Make a servicer.
+
+        Args:
+            pipeline: Answers images.
+            router: Knows the models.
+            longest_call: Deadline in seconds of a call whose caller set none.
+        """
+        self._pipeline = pipeline
+        self._router = router
+        self._longest_call = longest_call
+
+    async def Classify(  # noqa: N802
+        self, request: classifier_pb2.ClassifyRequest, context: Context
+    ) -> classifier_pb2.ClassifyResponse:
+        """Answer one image."""
+        self._note_model(request.model)
+        response = await self._pipeline.classify(request, self._deadline(context))
+        self._note_answer(response.served_by)
+        return response
+
+    async def BatchClassify(  # noqa: N802
+        self, request: classifier_pb2.BatchClassifyRequest, context: Context
+    ) -> classifier_pb2.BatchClassifyResponse:
+        """Answer several images."""
+        self._note_model(request.model)
+        response = await self._pipeline.classify_batch(request, self._deadline(context))
+        self._note_answer(response.served_by)
+        return response
+
+    def StreamClassify(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[classifier_pb2.StreamClassifyRequest],
+        context: Context,
+    ) -> AsyncIterator[classifier_pb2.StreamClassifyResponse]:
+        """Refuse: the call is declared and not served yet."""
+        raise UnimplementedError("StreamClassify is not served; use BatchClassify")
+
+    async def GetModel(  # noqa: N802
+        self, request: classifier_pb2.GetModelRequest, context: Context
+    ) -> classifier_pb2.GetModelResponse:
+        """Describe one model."""
+        self._note_model(request.model)
+        model = self._router.model(request.model.name)
+        if not model.serving and request.model.WhichOneof("selector") is None:
+            return classifier_pb2.GetModelResponse(model=describe(model))
+        version = self._router.resolve(request.model).version
+        return classifier_pb2.GetModelResponse(
+            model=describe(model), version=version.servable.version, contract=version.contract
+        )
+
+    async def ListModels(  # noqa: N802
+        self, request: classifier_pb2.ListModelsRequest, context: Context
+    ) -> classifier_pb2.ListModelsResponse:
+        """Describe every model."""
+        return classifier_pb2.ListModelsResponse(
+            models=[describe(model) for model in self._router.models()]
+        )
+
+    def _deadline(self, context: Context) -> float:
+        remaining = context.time_remaining()
+        seconds = self._longest_call if remaining is None else min(remaining, self._longest_call)
+        return time.monotonic() + seconds
+
+    def _note_model(self, selector: classifier_pb2.ModelSelector) -> None:
+        # Only models that exist become a label of a metric.
+        try:
+            current_call.get().model = self._router.model(selector.name).name
+        except (InvalidArgumentError, NotFoundError):
+            return  # The pipeline refuses the request in its place.
+
+    def _note_answer(self, served_by: classifier_pb2.ServedBy) -> None:
+        call = current_call.get()
+        call.version = served_by.version
+        call.role = "stable" if served_by.routing_revision else "pinned"
+
+
+def describe(model: ServedModel) -> Model:
+    """Return a model as the API describes it."""
+    table = model.table
+    return Model(
+        name=model.name,
+        state=Model.STATE_SERVING if model.serving else Model.STATE_NOT_SERVING,
+        reason="" if model.serving else model.reason,
+        stable_version=table.stable if table and model.serving else 0,
+        versions=sorted(model.versions),
+        version_labels={
+            label: version
+            for label, version in (table.version_labels if table else {}).items()
+            if version in model.versions
+        },
+        routing_revision=table.revision if table else 0,
+    )

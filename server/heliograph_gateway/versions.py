@@ -1,0 +1,285 @@
+"""The keeper of versions: makes what is served follow what the repository says.
+
+It looks at the repository at a fixed pace. A new revision of a routing table is followed once its
+versions have been checked; a model without a table gets one that names its newest good version;
+with `auto_promote`, a newer version is proved and then promoted by a new revision. The router
+changes in one step, old versions are let go only when their last request has ended, and whatever
+fails leaves things as they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from heliograph.errors import (
+    ConfigurationError,
+    CorruptVersionError,
+    DeadlineExceededError,
+    HeliographError,
+    OverloadedError,
+    RevisionConflictError,
+    UnavailableError,
+)
+from heliograph.repository import Repository
+from heliograph.routing import (
+    RoutingTable,
+    create_routing,
+    highest_stable,
+    latest_revision,
+    read_routing,
+)
+from heliograph_gateway.proving import Prover
+from heliograph_gateway.routing import Router, ServedModel
+from heliograph_gateway.servables import Servable, ServableVersion
+
+log = structlog.get_logger()
+
+_PASSING = (UnavailableError, DeadlineExceededError, OverloadedError)
+"""Errors that say nothing about a version: it is asked again at the next look."""
+
+
+class Host(Protocol):
+    """Whoever decides which versions a backend holds."""
+
+    async def hold(self, wanted: Mapping[str, frozenset[int]]) -> Mapping[Servable, str]:
+        """Load these versions of these models and no others.
+
+        Returns:
+            Why, for each version that could not be loaded.
+
+        Raises:
+            BackendUnavailableError: The backend cannot be told.
+        """
+
+
+class UnmanagedHost:
+    """A TensorFlow Serving with a configuration of its own: it holds what it holds."""
+
+    async def hold(self, wanted: Mapping[str, frozenset[int]]) -> Mapping[Servable, str]:
+        """Change nothing."""
+        return {}
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """What one look at the repository showed of a model."""
+
+    name: str
+    versions: tuple[int, ...]
+    revision: int
+
+
+class VersionKeeper:
+    """Keeps the router up to date."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        router: Router,
+        prover: Prover,
+        host: Host,
+        *,
+        auto_promote: bool,
+        poll_interval: float,
+    ) -> None:
+        self._repository = repository
+        self._router = router
+        self._prover = prover
+        self._host = host
+        self._auto_promote = auto_promote
+        self._poll_interval = poll_interval
+        self._held: dict[str, frozenset[int]] = {}
+        self._rejected: dict[Servable, str] = {}
+        self._announced: set[Servable] = set()
+
+    async def run(self) -> None:
+        """Follow the repository until cancelled."""
+        while True:
+            await asyncio.sleep(self._poll_interval)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look at the repository once, and follow what has changed."""
+        try:
+            sights = await asyncio.to_thread(self._see)
+        except ConfigurationError as error:
+            # A volume that is away for a moment must not take the models with it.
+            log.warning("cannot read the repository", error=error.message)
+            return
+        for name in sorted(self._known() - {sight.name for sight in sights}):
+            await self._forget(name)
+        for sight in sights:
+            try:
+                await self._follow(sight)
+            except HeliographError as error:
+                self._refuse(sight.name, error.message)
+            except Exception as error:
+                log.exception("cannot follow the repository", model=sight.name)
+                self._refuse(sight.name, f"internal error: {type(error).__name__}")
+
+    def _see(self) -> list[_Sight]:
+        return [
+            _Sight(
+                name,
+                tuple(self._repository.versions(name)),
+                latest_revision(self._repository.model_path(name)),
+            )
+            for name in self._repository.models()
+        ]
+
+    def _known(self) -> set[str]:
+        return {model.name for model in self._router.models()}
+
+    def _served(self, name: str) -> ServedModel | None:
+        return next((model for model in self._router.models() if model.name == name), None)
+
+    async def _follow(self, sight: _Sight) -> None:
+        served = self._served(sight.name)
+        table = served.table if served and served.serving else None
+        if sight.revision == 0:
+            await self._start(sight)
+        elif table is None or table.revision != sight.revision:
+            await self._apply(sight.name)
+        elif self._auto_promote:
+            await self._promote_newest(sight, table)
+        else:
+            self._announce(sight, table)
+
+    async def _start(self, sight: _Sight) -> None:
+        """Give a model its first routing table: the newest version that proves itself is stable."""
+        reasons = []
+        for number in reversed(sight.versions):
+            servable = Servable(sight.name, number)
+            try:
+                version = await self._prove(servable, {number})
+            except _PASSING:
+                raise
+            except HeliographError as error:
+                self._rejected[servable] = error.message
+                reasons.append(f"version {number}: {error.message}")
+                continue
+            table = RoutingTable(revision=1, stable=number)
+            if await self._write(sight.name, table):
+                self._serve(sight.name, table, {number: version})
+            return
+        await self._hold(sight.name, ())
+        raise CorruptVersionError("; ".join(reasons))
+
+    async def _apply(self, name: str) -> None:
+        """Serve by the highest revision of the routing table, once its versions are checked."""
+        table = await asyncio.to_thread(read_routing, self._repository.model_path(name))
+        if table is None:
+            return
+        served = self._served(name)
+        old = dict(served.versions) if served else {}
+        failures = await self._hold(name, {*table.versions(), *old})
+        versions: dict[int, ServableVersion] = {}
+        for number in table.versions():
+            servable = Servable(name, number)
+            try:
+                if servable in failures:
+                    raise CorruptVersionError(f"version {number}: {failures[servable]}")
+                versions[number] = old.get(number) or await self._prover.smoke(servable)
+            except HeliographError as error:
+                if number == table.stable:
+                    raise
+                log.warning("version not served", model=name, version=number, error=error.message)
+        self._serve(name, table, versions)
+        await self._let_go(name, old, versions)
+
+    async def _promote_newest(self, sight: _Sight, table: RoutingTable) -> None:
+        """Prove a version newer than any that was ever stable, then make it stable."""
+        newest = sight.versions[-1]
+        servable = Servable(sight.name, newest)
+        if newest <= table.stable or servable in self._rejected:
+            return
+        path = self._repository.model_path(sight.name)
+        if newest <= await asyncio.to_thread(highest_stable, path):
+            return  # It was stable, and somebody went back from it.
+        try:
+            await self._prove(servable, {*table.versions(), newest})
+        except _PASSING as error:
+            log.warning("cannot prove", model=sight.name, version=newest, error=error.message)
+            return
+        except HeliographError as error:
+            self._rejected[servable] = error.message
+            log.error("version rejected", model=sight.name, version=newest, error=error.message)
+            await self._hold(sight.name, table.versions())
+            return
+        following = dataclasses.replace(table, revision=table.revision + 1, stable=newest)
+        if await self._write(sight.name, following):
+            await self._apply(sight.name)
+
+    async def _prove(self, servable: Servable, held: set[int]) -> ServableVersion:
+        if servable in self._rejected:
+            raise CorruptVersionError(self._rejected[servable])
+        failures = await self._hold(servable.model, held)
+        if servable in failures:
+            raise CorruptVersionError(failures[servable])
+        return await self._prover.prove(servable)
+
+    async def _write(self, name: str, table: RoutingTable) -> bool:
+        """Write a revision; False when another gateway on the same repository was faster.
+
+        Its table is then followed at the next look.
+        """
+        try:
+            await asyncio.to_thread(create_routing, self._repository.model_path(name), table)
+        except RevisionConflictError:
+            log.info("routing revision taken", model=name, revision=table.revision)
+            return False
+        return True
+
+    async def _hold(self, name: str, versions: Iterable[int]) -> Mapping[Servable, str]:
+        self._held[name] = frozenset(versions)
+        return await self._host.hold({model: held for model, held in self._held.items() if held})
+
+    async def _let_go(
+        self,
+        name: str,
+        old: Mapping[int, ServableVersion],
+        new: Mapping[int, ServableVersion],
+    ) -> None:
+        gone = [version for number, version in old.items() if number not in new]
+        for version in gone:
+            await version.drained()
+        await self._hold(name, new)
+
+    def _serve(
+        self, name: str, table: RoutingTable, versions: Mapping[int, ServableVersion]
+    ) -> None:
+        self._router.put(ServedModel(name, table, versions))
+        log.info("serving", model=name, version=table.stable, revision=table.revision)
+
+    def _refuse(self, name: str, reason: str) -> None:
+        """Say why a model cannot follow; what it serves already it goes on serving."""
+        served = self._served(name) or ServedModel(name)
+        if served.reason != reason:
+            event = "cannot follow" if served.serving else "not served"
+            log.error(event, model=name, reason=reason)
+            self._router.put(dataclasses.replace(served, reason=reason))
+
+    async def _forget(self, name: str) -> None:
+        """Stop serving a model whose directory has gone."""
+        served = self._served(name)
+        self._router.remove(name)
+        log.warning("model removed", model=name)
+        if served:
+            await self._let_go(name, served.versions, {})
+
+    def _announce(self, sight: _Sight, table: RoutingTable) -> None:
+        servable = Servable(sight.name, sight.versions[-1])
+        if servable.version > table.stable and servable not in self._announced:
+            self._announced.add(servable)
+            log.info(
+                "a newer version waits; serve with --auto-promote to follow it",
+                model=sight.name,
+                version=servable.version,
+                stable=table.stable,
+            )
