@@ -1,0 +1,1 @@
+"""The commands of `heliograph` that train, evaluate and export."""
