@@ -13,7 +13,7 @@ import grpc
 
 from heliograph.errors import ConfigurationError, InvalidArgumentError
 from heliograph.options import KeepaliveOptions, RetryOptions, TlsOptions
-from heliograph.version import VERSION
+from heliograph.version import __version__
 
 MIB = 1024 * 1024
 
@@ -81,7 +81,7 @@ class Endpoint:
         """Return the arguments of each channel."""
         retries = self.retry.attempts > 1
         arguments: list[tuple[str, Any]] = [
-            ("grpc.primary_user_agent", f"heliograph-python/{VERSION}"),
+            ("grpc.primary_user_agent", f"heliograph-python/{__version__}"),
             ("grpc.service_config", json.dumps(service_config(self.services, self.retry))),
             ("grpc.enable_retries", int(retries)),
             ("grpc.max_send_message_length", self.max_message_bytes),

@@ -123,6 +123,10 @@ class PendingCall(Generic[Response]):
         except grpc.RpcError as error:
             raise from_rpc_error(error, target=self._target, timeout=self._timeout) from error
 
+    def done(self) -> bool:
+        """Return whether `result` would return at once."""
+        return self._future.done()
+
     def cancel(self) -> None:
         """Give the call up; a response that is already there is kept."""
         self._future.cancel()

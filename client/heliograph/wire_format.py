@@ -19,24 +19,6 @@ def varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def read_varint(encoded: bytes, position: int) -> tuple[int, int]:
-    """Decode a varint; return its value and the position after it.
-
-    Raises:
-        ValueError: The bytes end within the varint, or it has more than ten bytes.
-    """
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(encoded):
-            break
-        byte = encoded[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError("truncated varint")
-
-
 def delimited(number: int, size: int) -> bytes:
     """Encode what precedes a field of bytes, a string or a message: its tag and its size in bytes.
 
