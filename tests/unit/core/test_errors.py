@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from heliograph import errors
 
 DOCUMENT = Path(__file__).parents[3] / "docs/errors.md"
@@ -32,7 +33,8 @@ def test_every_reason_belongs_to_one_class() -> None:
 @pytest.mark.parametrize("error", CLASSES)
 def test_the_document_says_what_the_class_says(error: type[errors.HeliographError]) -> None:
     summary = (error.__doc__ or "").splitlines()[0]
-    row = f"| `{error.reason}` | {error.status} | `{error.__name__}` | {error.exit_code} | {summary} |"
+    cells = (f"`{error.reason}`", error.status, f"`{error.__name__}`", error.exit_code, summary)
+    row = f"| {' | '.join(map(str, cells))} |"
     assert row in DOCUMENT.read_text().splitlines()
 
 
