@@ -45,6 +45,8 @@ class Endpoint:
     """Whether a call waits for an unreachable server until its deadline instead of failing."""
     max_message_bytes: int = 64 * MIB
     """Largest message sent or received; -1 sets no limit."""
+    http_proxy: bool = True
+    """Whether a proxy that the environment names is used; never for loopback and unix sockets."""
 
     def __post_init__(self) -> None:
         if not self.target:
@@ -98,7 +100,7 @@ class Endpoint:
             # silently leave large images without retries.
             held = self.max_message_bytes if self.max_message_bytes > 0 else 1024 * MIB
             arguments.append(("grpc.per_rpc_retry_buffer_size", held + MIB))
-        if is_local(self.target):
+        if is_local(self.target) or not self.http_proxy:
             # With `http_proxy` set, gRPC would ask the proxy for the proxy's own loopback.
             arguments.append(("grpc.enable_http_proxy", 0))
         if self.channels > 1:

@@ -24,7 +24,11 @@ def endpoint(
     channels: int,
     wait_for_ready: bool,
 ) -> Endpoint:
-    """Return the endpoint of a model server. Messages have no limit, as on TFS's own side."""
+    """Return the endpoint of a model server.
+
+    Messages have no limit, as on TFS's own side, and a proxy of the environment is never used: it
+    would be asked for a backend that only this network knows.
+    """
     return Endpoint(
         target,
         SERVICES,
@@ -35,4 +39,5 @@ def endpoint(
         channels=channels,
         wait_for_ready=wait_for_ready,
         max_message_bytes=-1,
+        http_proxy=False,
     )
