@@ -26,8 +26,9 @@ from heliograph.images import LoadedImage
 from heliograph.results import Failure, Result
 from heliograph.v1.classifier_pb2 import BatchClassifyResponse
 
-BATCH_BYTES: Final = 4 * 1024 * 1024
-"""A batch is full at this size; one image alone may be larger."""
+BATCH_BYTES: Final = 3 * 1024 * 1024
+"""A batch is full at this size, below the 4 MiB that gRPC servers take by default; one image alone
+may be larger."""
 
 DEFAULT_BATCH_SIZE: Final = 32
 DEFAULT_BATCHES_IN_FLIGHT: Final = 4

@@ -149,7 +149,7 @@ class Client:
     ) -> Iterator[Result | Failure]:
         """Classify any number of images, in order and in bounded memory.
 
-        Images are read as they are needed, and sent in batches of up to 32 images and 4 MiB. An
+        Images are read as they are needed, and sent in batches of up to 32 images and 3 MiB. An
         image that cannot be classified has a Failure in its place; so has every image of a batch
         whose call fails for a reason that may be over by the next one (no connection, overload,
         deadline). Other errors of a whole call are raised.

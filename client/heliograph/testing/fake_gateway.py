@@ -58,6 +58,8 @@ class RecordedCall:
     """The request's message."""
     metadata: Mapping[str, str | bytes]
     """The call's metadata, keys in lower case."""
+    peer: str
+    """Where the caller's connection comes from, as gRPC writes it."""
     time_remaining: float | None
     """Seconds until the deadline when the call arrived; None without a deadline."""
     _context: grpc.ServicerContext = field(repr=False)
@@ -174,7 +176,13 @@ class FakeGateway:
         """
         self._executor = ThreadPoolExecutor(16, thread_name_prefix="fake-gateway")
         self._server = grpc.server(
-            self._executor, options=[("grpc.so_reuseport", 0), *self._options]
+            self._executor,
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                *self._options,
+            ],
         )
         self._server.add_generic_rpc_handlers(
             (
@@ -216,7 +224,9 @@ class FakeGateway:
     def _admit(self, method: str, request: Message, context: grpc.ServicerContext) -> None:
         """Record a call, wait as told, and fail it when it should fail as a whole."""
         metadata = {key.lower(): value for key, value in context.invocation_metadata()}
-        call = RecordedCall(method, request, metadata, context.time_remaining(), context)
+        call = RecordedCall(
+            method, request, metadata, context.peer(), context.time_remaining(), context
+        )
         with self._lock:
             self._calls.append(call)
         self._stopping.wait(self._delay)
