@@ -54,20 +54,31 @@ class Evaluation:
     confidence_histogram: tuple[int, ...]
     """Top scores counted in ten equal bins over [0, 1]."""
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Figures over all classes by name, as a contract holds them."""
+        named = {"accuracy": self.accuracy}
+        for average, scores in (("macro", self.macro), ("weighted", self.weighted)):
+            named[f"precision_{average}"] = scores.precision
+            named[f"recall_{average}"] = scores.recall
+            named[f"f1_{average}"] = scores.f1
+        return named
+
     def document(self) -> dict[str, Any]:
         """Return the figures as they are written to JSON."""
-        return asdict(self)
+        return {
+            "examples": self.examples,
+            "metrics": self.metrics,
+            "classes": [asdict(scores) for scores in self.classes],
+            "confusion": self.confusion,
+            "confidence_histogram": self.confidence_histogram,
+        }
 
     def message(self) -> EvaluationMessage:
         """Return the figures as a contract holds them."""
-        metrics = {"accuracy": self.accuracy}
-        for average, scores in (("macro", self.macro), ("weighted", self.weighted)):
-            metrics[f"precision_{average}"] = scores.precision
-            metrics[f"recall_{average}"] = scores.recall
-            metrics[f"f1_{average}"] = scores.f1
         return EvaluationMessage(
             examples=self.examples,
-            metrics=metrics,
+            metrics=self.metrics,
             class_counts=[scores.support for scores in self.classes],
             confidence_histogram=self.confidence_histogram,
         )
@@ -141,11 +152,18 @@ def evaluate_probabilities(
 
 def read_evaluation(document: Mapping[str, Any]) -> Evaluation:
     """Return the figures that `Evaluation.document` gave."""
+    metrics = document["metrics"]
+
+    def average(name: str) -> Scores:
+        return Scores(
+            metrics[f"precision_{name}"], metrics[f"recall_{name}"], metrics[f"f1_{name}"]
+        )
+
     return Evaluation(
         examples=document["examples"],
-        accuracy=document["accuracy"],
-        macro=Scores(**document["macro"]),
-        weighted=Scores(**document["weighted"]),
+        accuracy=metrics["accuracy"],
+        macro=average("macro"),
+        weighted=average("weighted"),
         classes=tuple(ClassScores(**scores) for scores in document["classes"]),
         confusion=tuple(tuple(row) for row in document["confusion"]),
         confidence_histogram=tuple(document["confidence_histogram"]),

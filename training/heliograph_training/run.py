@@ -34,6 +34,7 @@ from heliograph.errors import (
     NotFoundError,
 )
 from heliograph.preprocessing import RECIPE_VERSION, Recipe, decoder_build, parse_recipe
+from heliograph.version import __version__
 from heliograph_training.architectures import guide_cnn
 from heliograph_training.datasets.dataset import Dataset, SplitName, fingerprint
 from heliograph_training.datasets.prepared import PreparedSplit, check_trainable, prepare_split
@@ -230,7 +231,7 @@ def _configuration(
         "architecture": "guide_cnn",
         "options": asdict(options),
         "versions": {
-            "heliograph": version("heliograph"),
+            "heliograph": __version__,
             "keras": version("keras"),
             "tensorflow": version("tensorflow"),
             "decoder": decoder_build(),
@@ -262,13 +263,22 @@ def _publish(output: Path, overwrite: bool) -> Iterator[Path]:
         with storage_errors(output):
             yield staging
             sync_tree(staging)
-            if output.exists():
-                shutil.rmtree(output)
-            staging.rename(output)
+            _replace(output, staging)
             sync_directory(parent)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def _replace(output: Path, staging: Path) -> None:
+    if not output.exists():
+        staging.rename(output)
+        return
+    # The old run goes out of the way first and is deleted last, so that one of the two is whole.
+    old = staging.with_name(f"{staging.name}-old")
+    output.rename(old)
+    staging.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 class _Observer(FitObserver):
