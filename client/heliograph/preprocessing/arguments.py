@@ -14,8 +14,8 @@ MAX_SIDE = 16_384
 MAX_PIXELS = 50_000_000
 """Largest image that a step may make, height times width."""
 
-_LARGEST_FLOAT32 = 3.4028234e38
-_SMALLEST_FLOAT32 = 1.1754944e-38
+SMALLEST_NUMBER, LARGEST_NUMBER = 1e-12, 1e12
+"""Bounds of a number other than 0: no pixel computed with such numbers overflows float32."""
 
 
 def argument_text(argument: Argument) -> str:
@@ -51,12 +51,13 @@ def area(name: str, height: Argument, width: Argument) -> tuple[int, int]:
 
 
 def number(name: str, argument: Argument) -> float:
-    """A number that float32 can hold: 0, or of a size from 1.2e-38 to 3.4e38."""
+    """A number: 0, or of a size from SMALLEST_NUMBER to LARGEST_NUMBER."""
     if isinstance(argument, str):
         raise InvalidRecipeError(f"{name} cannot compute with {argument!r}; give a number")
     value = float(argument)
-    if value and not _SMALLEST_FLOAT32 <= abs(value) <= _LARGEST_FLOAT32:
+    if value and not SMALLEST_NUMBER <= abs(value) <= LARGEST_NUMBER:
         raise InvalidRecipeError(
-            f"{name} cannot compute with {value:.3g}; give a number that float32 can hold"
+            f"{name} cannot compute with {value:.3g}; "
+            f"give 0 or a number from {SMALLEST_NUMBER:g} to {LARGEST_NUMBER:g}"
         )
     return value

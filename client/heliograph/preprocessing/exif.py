@@ -25,7 +25,9 @@ TRANSPOSITIONS = {
 }
 """What turns the stored pixels upright. Pillow counts its rotations counter-clockwise."""
 
-_PREFIX = b"Exif\0\0"
+EXIF_PREFIX = b"Exif\0\0"
+"""What an APP1 segment of a JPEG begins with when it holds Exif."""
+
 _ORIENTATION = 0x0112
 _SHORT, _LONG = 3, 4
 _MAX_ENTRIES = 1000
@@ -33,7 +35,7 @@ _MAX_ENTRIES = 1000
 
 def read_orientation(exif: bytes) -> int:
     """Orientation, 1 to 8, of an Exif block with or without its prefix; 1 when there is none."""
-    tiff = exif.removeprefix(_PREFIX)
+    tiff = exif.removeprefix(EXIF_PREFIX)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
         return UPRIGHT

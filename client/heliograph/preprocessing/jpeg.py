@@ -15,7 +15,7 @@ import simplejpeg
 from PIL import Image
 
 from heliograph.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageFormatError
-from heliograph.preprocessing.exif import UPRIGHT, read_orientation
+from heliograph.preprocessing.exif import EXIF_PREFIX, read_orientation
 from heliograph.preprocessing.header import ImageHeader
 from heliograph.preprocessing.limits import ImageLimits, check_size
 from heliograph.preprocessing.pixels import Pixels, UInt8Array
@@ -57,7 +57,7 @@ def read_jpeg_header(encoded: bytes, limits: ImageLimits) -> JpegHeader:
         UnsupportedImageFormatError: A kind of JPEG that browsers do not show either.
     """
     height = width = components = frame = 0
-    orientation = UPRIGHT
+    exif = b""
     position = 2
     try:
         for _ in range(MAX_SEGMENTS):
@@ -88,13 +88,9 @@ def read_jpeg_header(encoded: bytes, limits: ImageLimits) -> JpegHeader:
                     raise CorruptImageError("the JPEG is damaged: its pixels come before its size")
                 if frame == _PROGRESSIVE or encoded[start] < components:
                     _check_scans(encoded, position)
-                return JpegHeader("JPEG", height, width, orientation, components)
-            elif (
-                marker == _APP1
-                and orientation == UPRIGHT
-                and encoded.startswith(b"Exif\0\0", start)
-            ):
-                orientation = read_orientation(encoded[start:position])
+                return JpegHeader("JPEG", height, width, read_orientation(exif), components)
+            elif marker == _APP1 and not exif and encoded.startswith(EXIF_PREFIX, start):
+                exif = encoded[start:position]
             elif marker in _OTHER_FRAMES:
                 raise UnsupportedImageFormatError(
                     f"the JPEG is {_OTHER_FRAMES[marker]}; save it as a baseline JPEG"
