@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from heliograph.endpoint import Endpoint, seconds
-from heliograph.errors import CancelledError, FailedPreconditionError
+from heliograph.errors import CancelledError, FailedPreconditionError, InternalError
 from heliograph.tracing import current_trace_headers
 from heliograph.wire_errors import from_rpc_error
 
@@ -34,9 +35,10 @@ class Transport:
 
     def unary(self, path: str, parse: Callable[[bytes], Response]) -> UnaryCall[Response]:
         """Return the call of a path, for example `/grpc.health.v1.Health/Check`."""
-        return UnaryCall(
-            self, [channel.unary_unary(path, None, parse) for channel in self._channels]
-        )
+        methods: list[grpc.UnaryUnaryMultiCallable[bytes, bytes]] = [
+            channel.unary_unary(path, None, None) for channel in self._channels
+        ]
+        return UnaryCall(self, methods, parse)
 
     def close(self) -> None:
         """Close the channels; calls still waiting raise CancelledError."""
@@ -51,10 +53,12 @@ class UnaryCall(Generic[Response]):
     def __init__(
         self,
         transport: Transport,
-        methods: list[grpc.UnaryUnaryMultiCallable[bytes, Response]],
+        methods: list[grpc.UnaryUnaryMultiCallable[bytes, bytes]],
+        parse: Callable[[bytes], Response],
     ) -> None:
         """Spread calls over the same method of several channels."""
         self._transport = transport
+        self._parse = parse
         self._methods = itertools.cycle(methods)
 
     def __call__(
@@ -75,7 +79,7 @@ class UnaryCall(Generic[Response]):
         if self._transport.closed:
             raise FailedPreconditionError(_CLOSED)
         try:
-            return next(self._methods)(
+            response = next(self._methods)(
                 request,
                 timeout=timeout,
                 metadata=_metadata(endpoint, metadata),
@@ -83,6 +87,7 @@ class UnaryCall(Generic[Response]):
             )
         except grpc.RpcError as error:
             raise from_rpc_error(error, target=endpoint.target, timeout=timeout) from error
+        return _parsed(response, self._parse, endpoint.target)
 
     def start(
         self, request: bytes, timeout: float | None = None, metadata: Metadata = ()
@@ -98,15 +103,22 @@ class UnaryCall(Generic[Response]):
             metadata=_metadata(endpoint, metadata),
             wait_for_ready=endpoint.wait_for_ready,
         )
-        return PendingCall(future, endpoint.target, timeout)
+        return PendingCall(future, self._parse, endpoint.target, timeout)
 
 
 class PendingCall(Generic[Response]):
     """A call that is under way."""
 
-    def __init__(self, future: grpc.Future[Response], target: str, timeout: float) -> None:
-        """Remember what an error message needs."""
+    def __init__(
+        self,
+        future: grpc.Future[bytes],
+        parse: Callable[[bytes], Response],
+        target: str,
+        timeout: float,
+    ) -> None:
+        """Remember how to read the response, and what an error message needs."""
         self._future = future
+        self._parse = parse
         self._target = target
         self._timeout = timeout
 
@@ -117,11 +129,12 @@ class PendingCall(Generic[Response]):
             HeliographError: The class that fits the status.
         """
         try:
-            return self._future.result()
+            response = self._future.result()
         except grpc.FutureCancelledError as error:
             raise CancelledError(_CANCELLED) from error
         except grpc.RpcError as error:
             raise from_rpc_error(error, target=self._target, timeout=self._timeout) from error
+        return _parsed(response, self._parse, self._target)
 
     def done(self) -> bool:
         """Return whether `result` would return at once."""
@@ -170,9 +183,7 @@ class AioUnaryCall(Generic[Response]):
         self._transport = transport
         self._path = path
         self._parse = parse
-        self._methods: itertools.cycle[grpc.aio.UnaryUnaryMultiCallable[bytes, Response]] | None = (
-            None
-        )
+        self._methods: itertools.cycle[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] | None = None
 
     async def __call__(
         self, request: bytes, timeout: float | None = None, metadata: Metadata = ()
@@ -192,12 +203,12 @@ class AioUnaryCall(Generic[Response]):
         if self._methods is None or self._transport.closed:
             self._methods = itertools.cycle(
                 [
-                    channel.unary_unary(self._path, None, self._parse)
+                    channel.unary_unary(self._path, None, None)
                     for channel in self._transport.channels()
                 ]
             )
         try:
-            return await next(self._methods)(
+            response = await next(self._methods)(
                 request,
                 timeout=timeout,
                 metadata=_metadata(endpoint, metadata),
@@ -212,10 +223,19 @@ class AioUnaryCall(Generic[Response]):
             if task is None or task.cancelling():
                 raise
             raise CancelledError(_CANCELLED) from error
+        return _parsed(response, self._parse, endpoint.target)
 
 
 _CLOSED = "the client is closed; make a new one"
 _CANCELLED = "the call was cancelled because the client was closed"
+
+
+def _parsed(response: bytes, parse: Callable[[bytes], Response], target: str) -> Response:
+    # gRPC would do this itself, but grpc.aio hands out None for what it cannot parse.
+    try:
+        return parse(response)
+    except DecodeError as error:
+        raise InternalError(f"the answer of {target} cannot be read: {error}") from error
 
 
 def _metadata(endpoint: Endpoint, metadata: Metadata) -> Metadata | None:

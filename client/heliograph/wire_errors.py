@@ -28,6 +28,9 @@ MAX_MESSAGE_BYTES: Final = 1024
 
 Trailers = tuple[tuple[str, str | bytes], ...]
 
+_LOCAL_DEADLINE: Final = "Deadline Exceeded"
+"""What gRPC says of a deadline that passed on the client's side."""
+
 _BY_NUMBER: Final = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -110,7 +113,7 @@ def from_rpc_error(
         return from_status(status)
     kind = BY_STATUS.get(code.name, UnknownError)
     details = " ".join((call.details() or "").split())
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout is not None:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and details in {"", _LOCAL_DEADLINE} and timeout:
         message = f"no answer from {target} within {timeout:g} s"
     elif code is grpc.StatusCode.UNAVAILABLE:
         message = f"cannot reach {target}: {details or 'no reason given'}"

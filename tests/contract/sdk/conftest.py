@@ -7,18 +7,21 @@ also run on the oldest gRPC and protobuf that the SDK supports.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from heliograph import AsyncClient, Client, Failure, ModelDetails, ModelInfo, Result
+
+T = TypeVar("T")
 
 
 class _Threads:
@@ -31,6 +34,7 @@ class _Threads:
         self.model = self._client.model
         self.health = self._client.health
         self.close = self._client.close
+        self.stop = self._client.close
 
     def classify_many(self, images: Iterable[Any], **options: Any) -> list[Result | Failure]:
         return list(self._client.classify_many(images, **options))
@@ -54,20 +58,24 @@ class _Asyncio:
         self._runner = asyncio.Runner()
         self._client = AsyncClient(target, **options)
 
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        # A Runner has a context of its own, from when it was made; tests set variables later.
+        return self._runner.run(call, context=contextvars.copy_context())
+
     def classify(self, image: Any, **options: Any) -> Result:
-        return self._runner.run(self._client.classify(image, **options))
+        return self._run(self._client.classify(image, **options))
 
     def classify_many(self, images: Iterable[Any], **options: Any) -> list[Result | Failure]:
         async def collect() -> list[Result | Failure]:
             return [item async for item in self._client.classify_many(images, **options)]
 
-        return self._runner.run(collect())
+        return self._run(collect())
 
     def classify_together(self, count: int) -> list[Result]:
         async def gather() -> list[Result]:
             return await asyncio.gather(*(self._client.classify(b"image") for _ in range(count)))
 
-        return self._runner.run(gather())
+        return self._run(gather())
 
     def classify_and_close(self, when: Callable[[], bool]) -> Result:
         async def close_below() -> Result:
@@ -76,19 +84,22 @@ class _Asyncio:
             await self._client.close()
             return await call
 
-        return self._runner.run(close_below())
+        return self._run(close_below())
 
     def models(self) -> tuple[ModelInfo, ...]:
-        return self._runner.run(self._client.models())
+        return self._run(self._client.models())
 
     def model(self, name: str | None = None, **options: Any) -> ModelDetails:
-        return self._runner.run(self._client.model(name, **options))
+        return self._run(self._client.model(name, **options))
 
     def health(self, model: str | None = None) -> bool:
-        return self._runner.run(self._client.health(model))
+        return self._run(self._client.health(model))
 
     def close(self) -> None:
-        self._runner.run(self._client.close())
+        self._run(self._client.close())
+
+    def stop(self) -> None:
+        self.close()
         self._runner.close()
 
 
@@ -105,7 +116,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., _Threads |
 
     yield open_client
     for client in clients:
-        client.close()
+        client.stop()
 
 
 @dataclass(frozen=True)
