@@ -26,6 +26,11 @@ def check_model_name(name: str) -> str:
     return _check("model name", name)
 
 
+def is_model_name(name: str) -> bool:
+    """Return whether a model may be called so; for folders, of which some are no models."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_version_label(label: str) -> str:
     """Return a version label; the rules and the error are those of a model name."""
     return _check("version label", label)

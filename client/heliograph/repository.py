@@ -23,7 +23,7 @@ from heliograph.errors import (
     StorageError,
     VersionNotFoundError,
 )
-from heliograph.names import LARGEST_VERSION, check_model_name, check_version
+from heliograph.names import LARGEST_VERSION, check_model_name, is_model_name
 
 _CLAIMS = ".claimed"
 _STAGING = ".tmp-"
@@ -50,6 +50,9 @@ class Repository:
     def models(self) -> list[str]:
         """Return the names of the models that have at least one version, sorted.
 
+        A folder that cannot be read counts as a model: one that cannot be looked at for a moment
+        has not gone.
+
         Raises:
             ConfigurationError: The repository is not a readable directory.
         """
@@ -57,7 +60,7 @@ class Repository:
             return sorted(
                 entry.name
                 for entry in self.root.iterdir()
-                if entry.is_dir() and not entry.name.startswith(".") and _numbers(entry)
+                if is_model_name(entry.name) and _may_have_versions(entry)
             )
         except OSError as error:
             raise ConfigurationError(
@@ -70,9 +73,12 @@ class Repository:
         return self.root / check_model_name(model)
 
     def versions(self, model: str) -> list[int]:
-        """Return the versions of a model in ascending order; empty when there is no such model."""
-        path = self.model_path(model)
-        return sorted(_numbers(path)) if path.is_dir() else []
+        """Return the versions of a model in ascending order; empty when there is no such model.
+
+        Raises:
+            ConfigurationError: The model's folder cannot be read.
+        """
+        return sorted(self._numbers(model))
 
     def version_path(self, model: str, version: int) -> Path:
         """Return the directory of a version.
@@ -80,8 +86,9 @@ class Repository:
         Raises:
             ModelNotFoundError: No such model.
             VersionNotFoundError: The model has no such version.
+            ConfigurationError: The model's folder cannot be read.
         """
-        numbers = _numbers(self.model_path(model)) if self.model_path(model).is_dir() else {}
+        numbers = self._numbers(model)
         if not numbers:
             raise ModelNotFoundError(f"{self.root} has no model {model}")
         if version not in numbers:
@@ -119,10 +126,19 @@ class Repository:
         staging.path = base / str(version)
         staging.version = version
 
+    def _numbers(self, model: str) -> dict[int, Path]:
+        path = self.model_path(model)
+        try:
+            return _numbers(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+
     def _claim(self, base: Path) -> int:
         while True:
             claimed = (
-                int(entry.name) for entry in (base / _CLAIMS).iterdir() if entry.name.isdigit()
+                int(entry.name) for entry in (base / _CLAIMS).iterdir() if entry.name.isdecimal()
             )
             version = max([0, *claimed, *_numbers(base)]) + 1
             if version > LARGEST_VERSION:
@@ -135,6 +151,15 @@ class Repository:
             return version
 
 
+def _may_have_versions(entry: Path) -> bool:
+    try:
+        return entry.is_dir() and bool(_numbers(entry))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
 def _numbers(base: Path) -> dict[int, Path]:
     """Return the version directories; of two with the same number the lexicographically later."""
     found: dict[int, Path] = {}
@@ -142,12 +167,16 @@ def _numbers(base: Path) -> dict[int, Path]:
         if entry.name.isascii() and entry.name.isdigit() and entry.is_dir():
             number = int(entry.name)
             if 1 <= number <= LARGEST_VERSION:
-                found[check_version(number)] = entry
+                found[number] = entry
     return found
 
 
 def _remove_abandoned(base: Path) -> None:
     now = time.time()
     for entry in base.glob(f"{_STAGING}*"):
-        if entry.is_dir() and now - entry.stat().st_mtime > _ABANDONED_AFTER:
+        try:
+            age = now - entry.stat().st_mtime
+        except FileNotFoundError:  # Another exporter has finished or removed it.
+            continue
+        if age > _ABANDONED_AFTER:
             shutil.rmtree(entry, ignore_errors=True)
