@@ -36,7 +36,7 @@ from heliograph.errors import (
 from heliograph.preprocessing import RECIPE_VERSION, Recipe, decoder_build, parse_recipe
 from heliograph.version import __version__
 from heliograph_training.architectures import guide_cnn
-from heliograph_training.datasets.dataset import Dataset, SplitName, fingerprint
+from heliograph_training.datasets.dataset import Dataset, SplitName, fingerprint, spread_evenly
 from heliograph_training.datasets.prepared import PreparedSplit, check_trainable, prepare_split
 from heliograph_training.evaluation import Evaluation, evaluate_probabilities, read_evaluation
 from heliograph_training.fit import (
@@ -193,6 +193,32 @@ def train(
         )
         _write(staging / "evaluation.json", evaluation.document())
     return Run(output)
+
+
+def evaluate_run(
+    run: Run, dataset: Dataset, *, limit: int | None = None, progress: Progress | None = None
+) -> Evaluation:
+    """Evaluate the network of a run on the test split of a data set.
+
+    Args:
+        run: The run.
+        dataset: Prepared by its own recipe; its classes must be those of the run.
+        limit: Images used, at equal distances over the split; all when None.
+        progress: Where progress goes; nowhere when None.
+
+    Raises:
+        InvalidDatasetError: The classes differ, or images cannot be used.
+    """
+    if dataset.class_names != run.class_names:
+        raise InvalidDatasetError(
+            f"the classes of {dataset.name} are not those that {run.path} was trained on"
+        )
+    split = dataset.splits["test"]
+    chosen = spread_evenly(len(split.class_indices), limit)
+    with (progress or SilentProgress()).task("reading test images", len(chosen)) as task:
+        prepared = prepare_split(split, dataset.recipe, indices=chosen, on_prepared=task.advance)
+    probabilities = predict(run.load_network(), prepared.pixels)
+    return evaluate_probabilities(run.class_names, prepared.class_indices, probabilities)
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
