@@ -86,7 +86,8 @@ def _run_steps(arguments: argparse.Namespace, stack: ExitStack) -> None:
         data += ["--data", arguments.data]
 
     _announce(1, "Train a classifier")
-    training = ["train", *data, "--seed", str(arguments.seed), "--output", str(directory / "run")]
+    training = ["train", *data, "--seed", str(arguments.seed)]
+    training += ["--output", str(directory / "run"), "--overwrite"]
     if arguments.epochs:
         training += ["--epochs", str(arguments.epochs)]
     _command(training)
