@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 JPEG_SIGNATURE = b"\xff\xd8"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -53,12 +55,10 @@ def _describe_text(start: bytes) -> str:
         return "an SVG drawing"
     if lower.startswith((b"<!doctype html", b"<html")):
         return "an HTML page"
-    if b"\0" in start:
-        return "data of an unknown format"
+    # The window may cut the last character in two.
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        start.decode("utf-8")
-    except UnicodeDecodeError as error:
-        # The window may cut the last character in two.
-        if error.start < len(start) - 3:
-            return "data of an unknown format"
-    return "text"
+        text = decoder.decode(start, final=len(start) < _TEXT_WINDOW)
+    except UnicodeDecodeError:
+        return "data of an unknown format"
+    return "data of an unknown format" if "\0" in text else "text"

@@ -12,8 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
+
+# A busy machine must not fail a property.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 IMAGES = Path(__file__).parents[2] / "data" / "images"
 

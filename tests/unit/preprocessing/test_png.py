@@ -1,4 +1,4 @@
-"""PNG files of every kind give the pixels of docs/recipes.md, by formulas written out again here."""
+"""PNG files of every kind give the pixels of docs/recipes.md, by formulas written out again."""
 
 from __future__ import annotations
 
