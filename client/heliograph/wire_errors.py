@@ -124,7 +124,8 @@ def from_rpc_error(
 
 def _trailers(error: grpc.Call | grpc.aio.AioRpcError) -> dict[str, str | bytes]:
     trailers: Iterable[tuple[str, str | bytes]] | None = error.trailing_metadata()
-    return dict(trailers or ())
+    # grpc.aio's Metadata looks like a mapping, which `dict` would believe, and iterates over pairs.
+    return {key: value for key, value in trailers or ()}  # noqa: C416
 
 
 def _details(trailer: str | bytes | None, code: grpc.StatusCode) -> status_pb2.Status | None:
