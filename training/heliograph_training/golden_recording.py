@@ -135,6 +135,7 @@ def record_golden(
         )
         _check_outputs(contract, outputs, len(batch))
         rows.extend(apply_activation(outputs, contract.output.activation))
+    _check_repeatable(session, contract, examples.batch(0, 1), rows[0])
     return tuple(
         GoldenExample(
             file=f"{number:04d}{_SUFFIXES[read_header(image.encoded).format]}",
@@ -163,6 +164,26 @@ def apply_activation(
         # tanh does not overflow where exp would.
         values = 0.5 * (1 + np.tanh(values / 2))
     return values.astype(np.float32)
+
+
+def _check_repeatable(
+    session: SavedModelSession,
+    contract: ModelContract,
+    first: npt.NDArray[Any],
+    recorded: npt.NDArray[np.float32],
+) -> None:
+    """Ask once more, for one image alone: golden answers need a model that repeats itself."""
+    outputs = session.run(
+        contract.input.signature, {contract.input.tensor: first}, contract.output.tensor
+    )
+    alone = apply_activation(outputs, contract.output.activation)[0]
+    difference = float(np.abs(alone - recorded).max())
+    tolerance = max(tolerance.absolute for tolerance in contract.golden_tolerances)
+    if not difference <= tolerance:
+        raise ContractMismatchError(
+            f"the model's answer to one image changes by {difference:.3g} when it is asked again "
+            "without the others; dropout or batch statistics must be off in the signature"
+        )
 
 
 def _check_outputs(

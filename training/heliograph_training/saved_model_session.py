@@ -21,6 +21,30 @@ _INIT_SIGNATURE = "__saved_model_init_op"
 _SERVE = "serve"
 
 
+def read_signatures(directory: Path) -> dict[str, SignatureDef]:
+    """Read the signatures of a SavedModel without loading it.
+
+    Args:
+        directory: The folder that holds `saved_model.pb`.
+
+    Raises:
+        CorruptVersionError: It is no SavedModel for serving.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = directory / "saved_model.pb"
+    try:
+        saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    except (OSError, DecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+        raise CorruptVersionError(f"{directory} is no SavedModel: {path.name}: {reason}") from error
+    for graph in saved_model.meta_graphs:
+        if set(graph.meta_info_def.tags) == {_SERVE}:
+            return _signatures(graph.signature_def)
+    raise CorruptVersionError(f"{directory} has no graph for serving (tag {_SERVE})")
+
+
 class SavedModelSession:
     """A SavedModel in a session of its own. Close it, or use it as a context manager."""
 
@@ -35,8 +59,6 @@ class SavedModelSession:
         """
         import tensorflow as tf
 
-        if not (directory / "saved_model.pb").is_file():
-            raise CorruptVersionError(f"{directory} is no SavedModel: it has no saved_model.pb")
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         try:
@@ -49,11 +71,7 @@ class SavedModelSession:
                 f"{directory} does not load into a session, as TensorFlow Serving would do it: "
                 f"{_first_line(error)}"
             ) from error
-        self.signatures: dict[str, SignatureDef] = {
-            key: SignatureDef.FromString(definition.SerializeToString())
-            for key, definition in loaded.signature_def.items()
-            if key != _INIT_SIGNATURE
-        }
+        self.signatures = _signatures(loaded.signature_def)
         """Signatures by key."""
 
     def run(
@@ -98,6 +116,14 @@ class SavedModelSession:
     ) -> None:
         """Close the session."""
         self.close()
+
+
+def _signatures(definitions: Mapping[str, Any]) -> dict[str, SignatureDef]:
+    return {
+        key: SignatureDef.FromString(definition.SerializeToString())
+        for key, definition in definitions.items()
+        if key != _INIT_SIGNATURE
+    }
 
 
 def _first_line(error: BaseException) -> str:
