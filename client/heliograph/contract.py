@@ -5,13 +5,14 @@ The message and the meaning of its fields are in protos/heliograph/v1/contract.p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
 
-from heliograph.durable_files import write_whole
+from heliograph.durable_files import storage_errors, write_whole
 from heliograph.errors import (
     ContractError,
     ContractMismatchError,
@@ -37,6 +38,7 @@ _DTYPE_OF_KIND = {
     InputSpec.KIND_PIXELS_FLOAT: Dtype.DTYPE_FLOAT32,
     InputSpec.KIND_ENCODED: Dtype.DTYPE_STRING,
 }
+_ACTIVATIONS = frozenset(OutputSpec.Activation.values()) - {OutputSpec.ACTIVATION_UNSPECIFIED}
 _RECIPE_DTYPES = {
     "uint8": Dtype.DTYPE_UINT8,
     "float32": Dtype.DTYPE_FLOAT32,
@@ -68,6 +70,8 @@ def read_contract(version_directory: Path) -> ModelContract:
     try:
         contract = json_format.Parse(text, ModelContract(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as error:
+        # What a newer schema means by a field need not parse by ours.
+        _check_schema_major(_schema_major(text))
         raise ContractError(f"{path} is no contract: {error}") from error
     validate_contract(contract)
     return contract
@@ -82,7 +86,8 @@ def write_contract(version_directory: Path, contract: ModelContract) -> None:
     """
     validate_contract(contract)
     path = version_directory / CONTRACT_PATH
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     text = json_format.MessageToJson(contract, preserving_proto_field_name=True)
     write_whole(path, text.encode())
 
@@ -93,11 +98,7 @@ def validate_contract(contract: ModelContract) -> None:
     Raises:
         ContractError: A field is missing, or two contradict each other.
     """
-    if contract.schema_major > SCHEMA_MAJOR:
-        raise ContractError(
-            f"the contract has schema {contract.schema_major} and this Heliograph knows "
-            f"{SCHEMA_MAJOR}; upgrade Heliograph"
-        )
+    _check_schema_major(contract.schema_major)
     if contract.schema_major < 1:
         raise ContractError("the contract has no schema_major")
     names = list(contract.class_names)
@@ -109,12 +110,15 @@ def validate_contract(contract: ModelContract) -> None:
         raise ContractError(
             "the contract does not name its signature, input tensor and output tensor"
         )
-    if contract.output.activation == OutputSpec.ACTIVATION_UNSPECIFIED:
-        raise ContractError("the contract names no activation")
-    if _DTYPE_OF_KIND.get(contract.input.kind) != contract.input.dtype:
+    if contract.output.activation not in _ACTIVATIONS:
+        raise ContractError("the contract names no activation that this Heliograph knows")
+    if contract.input.kind not in _DTYPE_OF_KIND:
+        raise ContractError("the contract names no kind of input that this Heliograph knows")
+    expected = _DTYPE_OF_KIND[contract.input.kind]
+    if contract.input.dtype != expected:
         raise ContractError(
-            f"the contract's input kind {InputSpec.Kind.Name(contract.input.kind)} does not go "
-            f"with {Dtype.Name(contract.input.dtype)}"
+            f"the contract's input kind {InputSpec.Kind.Name(contract.input.kind)} goes with "
+            f"{Dtype.Name(expected)} and with no other dtype"
         )
     if not all(size >= 1 for size in contract.input.shape):
         raise ContractError(f"the contract's input shape {list(contract.input.shape)} is not fixed")
@@ -179,6 +183,22 @@ def check_signature(contract: ModelContract, signatures: Mapping[str, SignatureD
     others = sorted(set(signature.inputs) - {contract.input.tensor})
     if others:
         raise ContractMismatchError(f"signature {key} needs more inputs: {', '.join(others)}")
+
+
+def _schema_major(text: bytes) -> object:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content.get("schema_major") if isinstance(content, dict) else None
+
+
+def _check_schema_major(number: object) -> None:
+    if isinstance(number, int) and number > SCHEMA_MAJOR:
+        raise ContractError(
+            f"the contract has schema {number} and this Heliograph knows {SCHEMA_MAJOR}; "
+            "upgrade Heliograph"
+        )
 
 
 def _check_tensor(

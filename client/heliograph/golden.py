@@ -13,7 +13,7 @@ from pathlib import Path
 
 from google.protobuf import json_format
 
-from heliograph.durable_files import write_whole
+from heliograph.durable_files import storage_errors, write_whole
 from heliograph.errors import ContractError, GoldenMismatchError
 from heliograph.v1 import contract_pb2
 
@@ -49,7 +49,7 @@ def read_golden(version_directory: Path) -> tuple[GoldenExample, ...]:
         text = (folder / _INDEX).read_bytes()
         index = json_format.Parse(text, contract_pb2.GoldenSet(), ignore_unknown_fields=True)
         examples = tuple(_read_example(folder, example) for example in index.examples)
-    except (OSError, json_format.ParseError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, json_format.ParseError) as error:
         raise ContractError(f"cannot read the golden examples in {folder}: {error}") from error
     if not examples:
         raise ContractError(f"{folder} has no golden examples")
@@ -63,7 +63,8 @@ def write_golden(version_directory: Path, examples: Sequence[GoldenExample]) -> 
         StorageError: They could not be written.
     """
     folder = version_directory / GOLDEN_DIRECTORY
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     index = contract_pb2.GoldenSet()
     for example in examples:
         write_whole(folder / example.file, example.encoded)

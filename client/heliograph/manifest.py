@@ -38,7 +38,7 @@ def verify_manifest(version_directory: Path) -> Manifest:
     try:
         text = (version_directory / MANIFEST_PATH).read_bytes()
         manifest = json_format.Parse(text, Manifest(), ignore_unknown_fields=True)
-    except (OSError, json_format.ParseError) as error:
+    except (OSError, json_format.ParseError, UnicodeDecodeError) as error:
         raise CorruptVersionError(
             f"{version_directory} has no readable manifest: {error}"
         ) from error
@@ -51,7 +51,13 @@ def verify_manifest(version_directory: Path) -> Manifest:
             raise CorruptVersionError(
                 f"{version_directory} has {path}, which its manifest does not"
             )
-        if _describe(version_directory, version_directory / path) != promised[path]:
+        try:
+            found = _describe(version_directory, version_directory / path)
+        except OSError as error:
+            raise CorruptVersionError(
+                f"{version_directory}: cannot read {path}: {error.strerror}"
+            ) from error
+        if found != promised[path]:
             raise CorruptVersionError(f"{version_directory}: {path} differs from the manifest")
     return manifest
 

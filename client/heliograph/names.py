@@ -26,9 +26,9 @@ def check_model_name(name: str) -> str:
     return _check("model name", name)
 
 
-def is_model_name(name: str) -> bool:
-    """Return whether a model may be called so; for folders, of which some are no models."""
-    return _NAME.fullmatch(name) is not None
+def is_name(text: str) -> bool:
+    """Return whether a model or a version label may be called so."""
+    return _NAME.fullmatch(text) is not None
 
 
 def check_version_label(label: str) -> str:
@@ -48,7 +48,7 @@ def check_version(version: int) -> int:
 
 
 def _check(what: str, name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         shown = ascii(name if len(name) <= _LONGEST_ECHO else name[:_LONGEST_ECHO] + "…")
         raise InvalidModelNameError(
             f"{shown} is no {what}: 1 to 128 letters, digits, '_', '-' or '.', "

@@ -23,7 +23,7 @@ from heliograph.errors import (
     StorageError,
     VersionNotFoundError,
 )
-from heliograph.names import LARGEST_VERSION, check_model_name, is_model_name
+from heliograph.names import LARGEST_VERSION, check_model_name, is_name
 
 _CLAIMS = ".claimed"
 _STAGING = ".tmp-"
@@ -60,7 +60,7 @@ class Repository:
             return sorted(
                 entry.name
                 for entry in self.root.iterdir()
-                if is_model_name(entry.name) and _may_have_versions(entry)
+                if is_name(entry.name) and _may_have_versions(entry)
             )
         except OSError as error:
             raise ConfigurationError(

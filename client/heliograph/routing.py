@@ -17,9 +17,9 @@ from typing import Any
 
 from heliograph.durable_files import create_exclusively
 from heliograph.errors import ConfigurationError, RevisionConflictError
-from heliograph.names import LARGEST_VERSION
+from heliograph.names import LARGEST_VERSION, is_name
 
-_FILE = re.compile(r"routing\.([0-9]{1,18})\.json", re.ASCII)
+_FILE = re.compile(r"routing\.([1-9][0-9]{0,17})\.json", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -60,25 +60,21 @@ def read_routing(model_directory: Path) -> RoutingTable | None:
 
 
 def latest_revision(model_directory: Path) -> int:
-    """Return the highest revision there is a file of; 0 when there is none."""
-    try:
-        names = [entry.name for entry in model_directory.iterdir()]
-    except OSError:
-        return 0
-    return max((int(match[1]) for name in names if (match := _FILE.fullmatch(name))), default=0)
+    """Return the highest revision there is a file of; 0 when there is none.
+
+    Raises:
+        ConfigurationError: The model's directory cannot be read.
+    """
+    return max(_revisions(model_directory), default=0)
 
 
 def highest_stable(model_directory: Path) -> int:
     """Return the highest version that any revision made stable; 0 before the first.
 
     Raises:
-        ConfigurationError: A revision cannot be read.
+        ConfigurationError: A revision, or the model's directory, cannot be read.
     """
-    revisions = (
-        int(match[1])
-        for entry in model_directory.iterdir()
-        if (match := _FILE.fullmatch(entry.name))
-    )
+    revisions = _revisions(model_directory)
     return max((_read(model_directory, revision).stable for revision in revisions), default=0)
 
 
@@ -99,11 +95,21 @@ def create_routing(model_directory: Path, table: RoutingTable) -> None:
         ) from error
 
 
+def _revisions(model_directory: Path) -> list[int]:
+    try:
+        names = [entry.name for entry in model_directory.iterdir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {model_directory}: {error.strerror}") from error
+    return [int(match[1]) for name in names if (match := _FILE.fullmatch(name))]
+
+
 def _read(model_directory: Path, revision: int) -> RoutingTable:
     path = _path(model_directory, revision)
     try:
         return _parse(revision, json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigurationError(f"cannot read the routing table {path}: {error}") from error
 
 
@@ -119,6 +125,9 @@ def _parse(revision: int, content: Any) -> RoutingTable:
     for version in table.versions():
         if type(version) is not int or not 1 <= version <= LARGEST_VERSION:
             raise ValueError(f"{version!r} is no version")
+    for label in table.version_labels:
+        if not is_name(label):
+            raise ValueError(f"{label!r} is no version label")
     for share in (table.weight, table.shadow):
         if not 0 <= share <= 1:
             raise ValueError(f"{share!r} is no share")
