@@ -21,7 +21,7 @@ from heliograph.preprocessing.exif import read_orientation
 from heliograph.preprocessing.formats import PNG_SIGNATURE
 from heliograph.preprocessing.header import ImageHeader
 from heliograph.preprocessing.limits import ImageLimits, check_size
-from heliograph.preprocessing.pixels import Pixels, UInt8Array, to_channels
+from heliograph.preprocessing.pixels import Pixels, to_channels
 
 MAX_CHUNKS = 20_000
 """Chunks of a file. An encoder that writes one chunk per row stays below it at the largest side."""
@@ -204,33 +204,33 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def _from_grey(image: Image.Image, header: PngHeader) -> Pixels:
     """Grey of 1 to 16 bits; where it equals the transparent grey it is white."""
+    largest = 2**header.bit_depth - 1
+    transparent = int.from_bytes(header.transparency) & largest
     if header.bit_depth == 16:
         samples = np.asarray(image)
         grey = (samples >> 8).astype(np.uint8)
-    else:
-        # Pillow spreads 1, 2 and 4 bits over 0 to 255.
-        samples = grey = np.asarray(image.convert("L"))
-    if header.transparency:
-        (transparent,) = struct.unpack(">H", header.transparency)
-        if header.bit_depth < 8:
-            transparent = transparent * 255 // (2**header.bit_depth - 1)
-        grey = np.where(samples == transparent, np.uint8(255), grey)
-    return grey[:, :, np.newaxis]
+        if header.transparency:
+            grey[samples == transparent] = 255
+        return grey[:, :, np.newaxis]
+    # Pillow spreads 1, 2 and 4 bits over 0 to 255, but not the transparent value.
+    image = image.convert("L")
+    if not header.transparency:
+        return image
+    image.info["transparency"] = transparent * 255 // largest
+    return _on_white(image.convert("LA"))
 
 
-def _from_colour(image: Image.Image, header: PngHeader) -> Pixels:
+def _from_colour(image: Image.Image, header: PngHeader) -> Image.Image:
     """RGB; where it equals the transparent colour it is white.
 
     Of 16 bits only the high bytes are compared, since Pillow gives no more.
     """
     if not header.transparency:
         return image
-    transparent = np.array(struct.unpack(">HHH", header.transparency), np.uint16)
-    if header.bit_depth == 16:
-        transparent >>= 8
-    colour: UInt8Array = np.array(image)
-    colour[(colour == transparent).all(axis=2)] = 255
-    return colour
+    # Three samples of two bytes each; of 8 bits the high bytes say nothing.
+    significant = slice(0, None, 2) if header.bit_depth == 16 else slice(1, None, 2)
+    image.info["transparency"] = tuple(header.transparency[significant])
+    return _on_white(image.convert("RGBA"))
 
 
 def _from_indexed(image: Image.Image, header: PngHeader) -> Image.Image:

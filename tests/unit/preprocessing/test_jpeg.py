@@ -110,7 +110,8 @@ def test_inks_become_colour_as_in_pillow(
 ) -> None:
     encoded = (images / name).read_bytes()
     header = read_header(encoded)
-    inks = Image.fromarray(pillow_jpeg(encoded, denominator), "CMYK")
+    stored = pillow_jpeg(encoded, denominator)
+    inks = Image.frombytes("CMYK", (stored.shape[1], stored.shape[0]), stored.tobytes())
     colour = as_array(decode(encoded, header, 3, denominator))
     assert np.array_equal(colour, np.asarray(inks.convert("RGB")))
     grey = as_array(decode(encoded, header, 1, denominator))

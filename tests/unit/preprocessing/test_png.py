@@ -125,6 +125,20 @@ def test_a_palette_and_alpha_that_do_not_belong_are_ignored(
     )
 
 
+def test_of_a_transparent_colour_only_the_bits_of_a_sample_count(
+    build_png: BuildPng, chunk: Chunk
+) -> None:
+    recipe = parse_recipe("decode(grey) | resize(1, 2)")
+    for colour_type, data, transparent in (
+        (0, b"\0\5\7", b"\1\5"),
+        (2, b"\0\5\5\5\7\7\7", b"\1\5\2\5\3\5"),
+    ):
+        encoded = build_png(
+            2, 1, colour_type, data=zlib.compress(data), before=[chunk(b"tRNS", transparent)]
+        )
+        assert np.array_equal(recipe.prepare(encoded), [[[255], [7]]])
+
+
 def test_image_data_in_many_chunks_is_one_image(build_png: BuildPng, chunk: Chunk) -> None:
     data = zlib.compress(b"\0" + bytes(range(200)) + b"\1" + bytes(range(200)))
     encoded = build_png(
