@@ -16,7 +16,8 @@ from heliograph_modelserver.flags import add_flags, flags_without_effect, option
 
 if TYPE_CHECKING:
     import argparse
-    from types import FrameType
+
+    from heliograph_modelserver.server import ModelServer
 
 _log = structlog.get_logger(__name__)
 _ORPHAN_POLL = 0.5
@@ -50,22 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.version:
         return _print_versions()
     began = time.monotonic()
+    server = ModelServer(options_from_flags(arguments))
     for flag in flags_without_effect(arguments):
         _log.warning("flag_without_effect", flag=flag)
-    options = options_from_flags(arguments)
-    server = ModelServer(options)
     stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        """Stop in another thread: the main one may be waiting for models."""
-        _log.info("stopping", signal=signal.Signals(number).name)
-        threading.Thread(target=server.stop, args=(0.0 if stop.is_set() else None,)).start()
-        stop.set()
-
-    if arguments.exit_when_orphaned:
-        threading.Thread(target=_stop_when_orphaned, args=(os.getppid(),), daemon=True).start()
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    _stop_on_signals(server, stop)
     try:
         import_began = time.monotonic()
         import tensorflow  # noqa: F401, ICN001
@@ -104,6 +94,26 @@ def _stop_when_orphaned(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_ORPHAN_POLL)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stop_on_signals(server: ModelServer, stop: threading.Event) -> None:
+    """Stop the server on SIGTERM or SIGINT: gently on the first one, at once on the second.
+
+    A thread waits for the signals. A handler would run in the main thread, which may hold a lock of
+    the log, or wait for models.
+    """
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+    def watch() -> None:
+        while True:
+            number = signal.sigwait(signals)
+            _log.info("stopping", signal=signal.Signals(number).name)
+            grace = 0.0 if stop.is_set() else None
+            threading.Thread(target=server.stop, args=(grace,)).start()
+            stop.set()
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
 
 
 def _print_versions() -> int:

@@ -211,12 +211,6 @@ def _boolean(text: str) -> bool:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false") from None
 
 
-def _port(port: int) -> int | None:
-    if not 0 <= port < 2**16:
-        raise ConfigurationError(f"--port={port} is not a port.")
-    return port or None
-
-
 def _help(flag: Flag) -> str:
     default = str(flag.default).lower() if isinstance(flag.default, bool) else flag.default
     return flag.help if default == "" else f"{flag.help} (default: {default})".replace("%", "%%")
@@ -225,7 +219,7 @@ def _help(flag: Flag) -> str:
 _METAVARS = {str: "TEXT", int: "N", float: "X"}
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
-    "port": _port,
+    "port": lambda port: port or None,
     "model_config_file": lambda path: Path(path) if path else None,
     "saved_model_tags": lambda tags: tuple(filter(None, tags.split(","))),
     "grpc_channel_arguments": parse_channel_arguments,

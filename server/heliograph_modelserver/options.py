@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from heliograph.errors import ConfigurationError
+
 DEFAULT_PORT = 8500
 """TensorFlow Serving's gRPC port."""
 
@@ -63,3 +65,26 @@ class ServerOptions:
     enable_grpc_healthcheck_service: bool = False
     drain_seconds: float = 30.0
     """How long requests in flight may take after a stop."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigurationError: Says which flag to change.
+        """
+        if self.port is None and not self.grpc_socket_path:
+            raise ConfigurationError(
+                "Give --port or --grpc_socket_path: there is nothing to listen on."
+            )
+        if self.port is not None and not 0 <= self.port < 2**16:
+            raise ConfigurationError(f"--port={self.port} is not a port.")
+        if self.model_config_file is None and not self.model_base_path:
+            raise ConfigurationError(
+                "Give --model_base_path or --model_config_file: there is no model to serve."
+            )
+        separate = self.tensorflow_intra_op_parallelism or self.tensorflow_inter_op_parallelism
+        if separate and self.tensorflow_session_parallelism:
+            raise ConfigurationError(
+                "Give either --tensorflow_session_parallelism or --tensorflow_intra_op_parallelism "
+                "and --tensorflow_inter_op_parallelism, not both."
+            )

@@ -89,16 +89,10 @@ class ModelServer:
         from heliograph_modelserver.session import start_runtime
 
         options = self._options
-        if options.port is None and not options.grpc_socket_path:
-            raise ConfigurationError(
-                "Give --port or --grpc_socket_path: there is nothing to listen on."
-            )
         if options.model_config_file is not None:
             config = read_config(options.model_config_file)
-        elif options.model_base_path:
-            config = single_model_config(options.model_name, options.model_base_path)
         else:
-            raise ConfigurationError("Both --model_base_path and --model_config_file are empty.")
+            config = single_model_config(options.model_name, options.model_base_path)
         loader = SavedModelLoader(loader_options(options))
         start_runtime(loader.session_options)
         freeze_imported()
@@ -128,11 +122,11 @@ class ModelServer:
             grace: Seconds to wait for requests in flight; by default the option `drain_seconds`.
         """
         self._stopping.set()
+        self._health.enter_graceful_shutdown()
+        if self._grpc is not None:
+            # Not under the lock: a second call may shorten the grace of the first.
+            self._grpc.stop(self._options.drain_seconds if grace is None else grace).wait()
         with self._stop_lock:
-            self._health.enter_graceful_shutdown()
-            if self._grpc is not None:
-                self._grpc.stop(self._options.drain_seconds if grace is None else grace).wait()
-                self._grpc = None
             if self._core is not None:
                 self._core.stop()
             if self._config_poller is not None:
@@ -225,12 +219,6 @@ def loader_options(options: ServerOptions) -> Any:
     from heliograph_modelserver.loader import LoaderOptions
     from heliograph_modelserver.session import SessionOptions
 
-    separate = options.tensorflow_intra_op_parallelism or options.tensorflow_inter_op_parallelism
-    if separate and options.tensorflow_session_parallelism:
-        raise ConfigurationError(
-            "Give either --tensorflow_session_parallelism or --tensorflow_intra_op_parallelism and "
-            "--tensorflow_inter_op_parallelism, not both."
-        )
     return LoaderOptions(
         SessionOptions(
             options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism,

@@ -170,7 +170,7 @@ def test_a_server_that_waits_for_its_first_version_keeps_closed_and_ends_on_sigt
         (["--enable_batching=maybe"], "'maybe' is neither true nor false"),
         (["--port=70000", "--model_base_path=/m"], "--port=70000 is not a port."),
         (["--model_base_path=/m", "--port=0"], "nothing to listen on"),
-        ([], "Both --model_base_path and --model_config_file are empty."),
+        ([], "Give --model_base_path or --model_config_file"),
     ],
 )
 def test_wrong_flags_are_refused_with_one_line(
