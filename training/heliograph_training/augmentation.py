@@ -20,7 +20,7 @@ class Augmentation:
     flip: bool = False
     """Mirror left and right, in half of the cases."""
     shift: float = 0.0
-    """Largest shift in each direction, as a fraction of the side; what leaves it is cropped."""
+    """Largest shift in each direction, as a fraction of the side, rounded to whole pixels."""
     zoom: float = 0.0
     """Largest change of scale, up or down, as a fraction."""
     noise: float = 0.0
@@ -47,7 +47,12 @@ class Augmentation:
         if self.flip:
             layers.append(keras.layers.RandomFlip("horizontal"))
         if self.shift:
-            layers.append(keras.layers.RandomTranslation(self.shift, self.shift, "nearest"))
+            # By whole pixels: interpolation would blur what the network never sees blurred.
+            layers.append(
+                keras.layers.RandomTranslation(
+                    self.shift, self.shift, fill_mode="nearest", interpolation="nearest"
+                )
+            )
         if self.zoom:
             layers.append(keras.layers.RandomZoom(self.zoom, fill_mode="nearest"))
         if self.noise:

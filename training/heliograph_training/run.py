@@ -3,8 +3,8 @@
     RUN/configuration.json   what was asked for: data set, recipe, architecture, options, versions
     RUN/dataset.json         what the data was: class names, sizes of the splits, fingerprint
     RUN/history.json         losses and accuracies of every epoch
-    RUN/best.weights.h5      the best weights
-    RUN/model.keras          the network with these weights
+    RUN/checkpoint.keras     the best epoch, with the state of its optimiser
+    RUN/model.keras          its network alone
     RUN/evaluation.json      figures on the test split
 
 The directory appears whole, when the run is finished.
@@ -181,7 +181,7 @@ def train(
                 learn,
                 validation,
                 options,
-                best_weights=staging / "best.weights.h5",
+                checkpoint=staging / "checkpoint.keras",
                 observer=_Observer(task, options.epochs),
             )
         _write(staging / "history.json", _history(history))
