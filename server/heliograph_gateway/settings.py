@@ -7,13 +7,16 @@ then a TOML file with the same names, then the defaults here.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -24,13 +27,18 @@ from heliograph.errors import ConfigurationError
 MEBIBYTE = 1024 * 1024
 
 
-def _listen_address(address: str) -> str:
-    if address.startswith("unix:"):
-        return address
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{address!r} is no HOST:PORT or unix:PATH")
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+
+
+def _host_and_port(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not _PORT.fullmatch(port) or int(port) > 65535:
+        raise ValueError(f"{address!r} is no HOST:PORT")
     return address
+
+
+def _listen_address(address: str) -> str:
+    return address if address.startswith("unix:") else _host_and_port(address)
 
 
 def _backend_address(address: str) -> str:
@@ -40,6 +48,14 @@ def _backend_address(address: str) -> str:
     return address
 
 
+def _words(value: object) -> object:
+    """Split what the environment gives as one string: words with commas between."""
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return value
+
+
+HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 BackendAddress = Annotated[str, AfterValidator(_backend_address)]
 
@@ -53,7 +69,7 @@ class Settings(BaseSettings):
 
     repository: Path
     """Folder of models, `<repository>/<model>/<version>/`."""
-    backend: tuple[BackendAddress, ...] = ()
+    backend: Annotated[tuple[BackendAddress, ...], NoDecode, BeforeValidator(_words)] = ()
     """TensorFlow Servings, all with the same models; empty: a model server of our own."""
     backend_device: Literal["cpu", "gpu"] = "cpu"
     """Class of device the backends compute on: it chooses the tolerance of the golden check."""
@@ -64,7 +80,7 @@ class Settings(BaseSettings):
 
     listen: ListenAddress = "127.0.0.1:9000"
     """Address of the gRPC services."""
-    metrics_listen: ListenAddress | Literal[""] = "127.0.0.1:9002"
+    metrics_listen: HostAndPort | Literal[""] = "127.0.0.1:9002"
     """Address of `/metrics`; empty: none."""
     insecure: bool = False
     """Allow an address beyond loopback without TLS and without tokens."""
@@ -83,7 +99,9 @@ class Settings(BaseSettings):
     """Largest encoded image."""
     max_image_pixels: int = Field(50_000_000, ge=1)
     """Largest width × height of an encoded image."""
-    image_formats: tuple[Literal["JPEG", "PNG"], ...] = ("JPEG", "PNG")
+    image_formats: Annotated[
+        tuple[Literal["JPEG", "PNG"], ...], NoDecode, BeforeValidator(_words), Field(min_length=1)
+    ] = ("JPEG", "PNG")
     """Formats that are decoded."""
     max_message_bytes: int = Field(64 * MEBIBYTE, ge=MEBIBYTE)
     """Largest gRPC message: a whole batch of images."""
@@ -120,7 +138,14 @@ class Settings(BaseSettings):
             raise ValueError("tls_certificate and tls_key go together")
         if self.tls_client_ca and not self.tls_certificate:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
-        if self.insecure or is_local(self.listen):
+        if is_local(self.listen):
+            return self
+        if self.token_file and not self.tls_certificate:
+            raise ValueError(
+                f"tokens would travel to {self.listen} in the clear: set tls_certificate and "
+                "tls_key"
+            )
+        if self.insecure:
             return self
         if not self.tls_certificate:
             raise ValueError(
@@ -164,13 +189,21 @@ def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
     try:
         return FileSettings(**flags)
     except ValidationError as error:
-        problems = "; ".join(
-            ".".join(map(str, problem["loc"])) + (": " if problem["loc"] else "") + problem["msg"]
-            for problem in error.errors()
-        )
+        problems = "; ".join(_describe(problem) for problem in error.errors())
         raise ConfigurationError(problems) from error
-    except ValueError as error:  # The TOML file does not parse.
-        raise ConfigurationError(f"{config}: {error}") from error
+    except (OSError, ValueError) as error:  # The TOML file cannot be read, or does not parse.
+        raise ConfigurationError(f"cannot read {config}: {error}") from error
+
+
+def _describe(problem: ErrorDetails) -> str:
+    name = ".".join(map(str, problem["loc"]))
+    match problem["type"]:
+        case "missing":
+            return f"{name} is not set; set it by --{name}, HELIOGRAPH_{name.upper()} or --config"
+        case "extra_forbidden":
+            return f"there is no setting {name}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message
 
 
 def is_local(address: str) -> bool:
