@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_pools_bring_any_image_to_eight_by_eight_or_less(
 ) -> None:
     first, second = pool_sizes(side)
     assert (first, second) == windows
-    assert -(-(-(-side // first)) // second) <= 8
+    assert math.ceil(math.ceil(side / first) / second) <= 8
 
 
 def test_a_tenth_of_every_class_validates() -> None:
