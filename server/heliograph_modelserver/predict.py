@@ -66,13 +66,17 @@ def predict(
         )
     feeds = _feeds(signature, request.inputs)
     aliases = _output_aliases(signature, request.output_filter)
-    outputs = servable.session.run(
-        feeds, [signature.outputs[alias].name for alias in aliases], timeout
-    )
+    tensors = [str(signature.outputs[alias].name) for alias in aliases]
+    outputs = servable.session.run(feeds, tensors, timeout)
     response = predict_pb2.PredictResponse()
     fill_model_spec(response.model_spec, servable, name)
-    for alias, output in zip(aliases, outputs, strict=True):
-        encode_tensor(output, response.outputs[alias], as_content=as_content)
+    for alias, tensor, output in zip(aliases, tensors, outputs, strict=True):
+        encode_tensor(
+            output,
+            response.outputs[alias],
+            dtype=servable.session.dtype(tensor),
+            as_content=as_content,
+        )
     return response
 
 

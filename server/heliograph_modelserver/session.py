@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.client import pywrap_tf_session
 
@@ -25,8 +26,6 @@ from heliograph.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import numpy as np
 
 _STATUS_BY_CODE = {
     code: BY_STATUS.get(name, UnknownError)
@@ -127,7 +126,7 @@ class SavedModelSession:
                 options = pywrap_tf_session.TF_NewBufferFromString(
                     tf.compat.v1.RunOptions(timeout_in_ms=milliseconds).SerializeToString()
                 )
-            results: list[np.ndarray] = self._session._call_tf_sessionrun(  # noqa: SLF001
+            results = self._session._call_tf_sessionrun(  # noqa: SLF001
                 options, inputs, outputs, [], None
             )
         except tf.errors.OpError as error:
@@ -135,7 +134,11 @@ class SavedModelSession:
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
-        return results
+        return [_array(result) for result in results]
+
+    def dtype(self, name: str) -> int:
+        """Number of a tensor's `DataType`; arrays of quantized numbers come without theirs."""
+        return int(self._graph.get_tensor_by_name(name).dtype.base_dtype.as_datatype_enum)
 
     def close(self) -> None:
         """Free the session, its variables and its graph."""
@@ -156,6 +159,14 @@ class SavedModelSession:
                 ) from error
             endpoint = self._endpoints[name] = tensor._as_tf_output()  # noqa: SLF001
         return endpoint
+
+
+def _array(result: Any) -> np.ndarray:
+    """Wrap a scalar, which a session returns as it is."""
+    array = np.empty((), np.object_) if isinstance(result, bytes) else np.asarray(result)
+    if isinstance(result, bytes):
+        array[()] = result
+    return array
 
 
 def _config(options: SessionOptions) -> Any:

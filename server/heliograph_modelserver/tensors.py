@@ -75,6 +75,9 @@ _KINDS = {
 }
 """By number of `DataType`; what is missing, such as resources and variants, cannot be fed."""
 
+DTYPE_NAMES = tuple(kind.name for kind in _KINDS.values())
+"""Names of the dtypes that can be sent, as TensorFlow's C++ runtime and `tf.as_dtype` know them."""
+
 _NUMBERS = {kind.numpy: number for number, kind in _KINDS.items()}
 
 
@@ -124,19 +127,22 @@ def decode_tensor(proto: Any, alias: str) -> np.ndarray:
         raise InvalidTensorError(f"tensor parsing error: {alias}") from error
 
 
-def encode_tensor(array: np.ndarray, proto: Any, *, as_content: bool = False) -> None:
+def encode_tensor(
+    array: np.ndarray, proto: Any, *, dtype: int | None = None, as_content: bool = False
+) -> None:
     """Write an array into an empty TensorProto.
 
     Args:
         array: Any array that a session returns.
         proto: The `tensorflow.TensorProto` to fill.
+        dtype: Number of the `DataType`, where the array's own dtype does not tell it.
         as_content: Write `tensor_content` instead of typed fields.
 
     Raises:
         InvalidTensorError: When the dtype cannot travel.
     """
-    number = DT_STRING if array.dtype.hasobject else _NUMBERS.get(array.dtype)
-    if number is None:
+    number = DT_STRING if array.dtype.hasobject else dtype or _NUMBERS.get(array.dtype)
+    if number not in _KINDS:
         raise InvalidTensorError(f"Tensors of type {array.dtype} cannot be sent.")
     kind = _KINDS[number]
     proto.dtype = number
@@ -208,9 +214,7 @@ def _to_wire(array: np.ndarray, kind: _Kind) -> np.ndarray:
         return flat.view(kind.wire)
     if kind.field == "half_val":
         return flat.view(np.uint16)
-    if kind.numpy.fields is not None:
-        return flat.view(kind.numpy[0])
-    return flat
+    return flat.view(kind.numpy[0]) if kind.numpy.fields is not None else flat
 
 
 def _string_array(values: list[bytes], count: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from heliograph_modelserver.tensors import DTYPE_NAMES
 from heliograph_modelserver.warmup import WARMUP_FILE
 
 if TYPE_CHECKING:
@@ -94,15 +95,32 @@ def write_image_classifier(
     return write_saved_model(export_dir, build)
 
 
-def write_identity(export_dir: Path, dtypes: Iterable[tf.DType]) -> Path:
+def write_identity(export_dir: Path, dtypes: Iterable[str] = DTYPE_NAMES) -> Path:
     """Write one signature for each dtype, named after it, that returns its input `x` as `y`."""
 
     def build() -> Mapping[str, Any]:
         signatures = {}
         for dtype in dtypes:
-            x = v1.placeholder(dtype, None, name=f"x_{dtype.name}")
-            signatures[dtype.name] = _signature("predict", {"x": x}, {"y": tf.identity(x)})
+            x = v1.placeholder(tf.as_dtype(dtype), None, name=f"x_{dtype}")
+            signatures[dtype] = _signature("predict", {"x": x}, {"y": tf.identity(x)})
         return signatures
+
+    return write_saved_model(export_dir, build)
+
+
+def write_sum(export_dir: Path) -> Path:
+    """Write `total = a + b` where `b` is 10 unless it is given, and `strict`, which wants both.
+
+    Signature defaults are a field of the SignatureDef that only newer exporters write.
+    """
+
+    def build() -> Mapping[str, Any]:
+        a = v1.placeholder(tf.float32, None, name="a")
+        b = v1.placeholder(tf.float32, None, name="b")
+        with_default = _signature("predict", {"a": a, "b": b}, {"total": a + b})
+        with_default.defaults["b"].CopyFrom(tf.make_tensor_proto(np.float32(10)))
+        strict = _signature("predict", {"a": a, "b": b}, {"difference": a - b, "total": a + b})
+        return {"serving_default": with_default, "strict": strict}
 
     return write_saved_model(export_dir, build)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,18 @@ class Running:
         self.wait(reached)
 
 
+def model_config_list(*models: dict[str, Any]) -> str:
+    """A text-format ModelServerConfig; each model is given as the fields of a ModelConfig."""
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    config = model_server_config_pb2.ModelServerConfig()
+    config.model_config_list.SetInParent()
+    for model in models:
+        config.model_config_list.config.add(**{"model_platform": "tensorflow", **model})
+    return str(text_format.MessageToString(config))
+
+
 @contextmanager
 def running(options: ServerOptions) -> Iterator[Running]:
     """Run a server on a free port."""
@@ -103,14 +115,21 @@ def running(options: ServerOptions) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SavedModels by name: half_plus_two, half_plus_three, image, image_2."""
-    from heliograph_modelserver.testing import write_half_plus, write_image_classifier
+    """SavedModels by name: half_plus_two, half_plus_three, image, image_2, sum, identity."""
+    from heliograph_modelserver.testing import (
+        write_half_plus,
+        write_identity,
+        write_image_classifier,
+        write_sum,
+    )
 
     root = tmp_path_factory.mktemp("models")
     write_half_plus(root / "half_plus_two", 2.0)
     write_half_plus(root / "half_plus_three", 3.0)
     write_image_classifier(root / "image", side=8, seed=1)
     write_image_classifier(root / "image_2", side=8, seed=2)
+    write_sum(root / "sum")
+    write_identity(root / "identity")
     return root
 
 
@@ -131,25 +150,34 @@ def install(models: Path) -> Callable[[str, Path], None]:
 def served(
     install: Callable[[str, Path], None], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
-    """A server for tests that change nothing: half_plus_two with versions 1 and 2, image with 5."""
+    """A server for tests that change nothing: models of several signatures and versions."""
     root = tmp_path_factory.mktemp("served")
     install("half_plus_two", root / "half_plus_two" / "1")
     install("half_plus_three", root / "half_plus_two" / "2")
     install("image", root / "image" / "5")
+    install("sum", root / "sum" / "1")
+    install("identity", root / "identity" / "1")
     config = root / "models.config"
     config.write_text(
-        f"""
-        model_config_list {{
-          config {{
-            name: "half_plus_two" base_path: "{root}/half_plus_two" model_platform: "tensorflow"
-            model_version_policy {{ all {{}} }}
-          }}
-          config {{ name: "image" base_path: "{root}/image" model_platform: "tensorflow" }}
-        }}
-        """
+        model_config_list(
+            *(
+                {
+                    "name": name,
+                    "base_path": str(root / name),
+                    "model_version_policy": {"all": {}},
+                }
+                for name in ("half_plus_two", "image", "sum", "identity")
+            )
+        )
     )
     with running(ServerOptions(model_config_file=config, file_system_poll_wait_seconds=0)) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def run_server() -> Callable[[ServerOptions], AbstractContextManager[Running]]:
+    """Runs a server as long as a `with` block."""
+    return running
 
 
 @pytest.fixture
