@@ -1,1 +1,1 @@
-"""Generated from protos/heliograph/tfserving/v1: the part of TensorFlow Serving's wire format that we call."""
+"""Generated from protos/heliograph/tfserving/v1: what we call of TensorFlow Serving's API."""
