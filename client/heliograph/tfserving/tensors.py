@@ -7,6 +7,8 @@ are read: TensorFlow Serving answers in typed fields unless it is told otherwise
 from __future__ import annotations
 
 import math
+import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -44,6 +46,8 @@ _NUMERIC: Final[dict[DataType.ValueType, tuple[str, str]]] = {
 
 _DATA_TYPES: Final = {np.dtype(name).newbyteorder("="): key for key, (name, _) in _NUMERIC.items()}
 
+_NATIVE_IS_LITTLE: Final = sys.byteorder == "little"
+
 _EMPTY_STRING: Final = np.array([b""], object)
 
 _CONTENT_FIELD: Final = TensorProto.TENSOR_CONTENT_FIELD_NUMBER
@@ -59,11 +63,11 @@ def to_tensor_proto(value: ArrayLike) -> TensorProto:
         InvalidTensorError: TensorFlow has no such dtype.
     """
     array = _as_array(value)
-    proto = _header(array)
+    proto = _header(_data_type(array.dtype), array.shape)
     if proto.dtype == tensor_pb2.DT_STRING:
         proto.string_val.extend(_strings(array))
     else:
-        proto.tensor_content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        proto.tensor_content = array.astype(_little_endian(array.dtype), copy=False).tobytes()
     return proto
 
 
@@ -77,13 +81,13 @@ def encode_tensor(value: ArrayLike) -> list[bytes | memoryview]:
         InvalidTensorError: TensorFlow has no such dtype.
     """
     array = _as_array(value)
-    header = _header(array)
-    if header.dtype == tensor_pb2.DT_STRING:
-        header.string_val.extend(_strings(array))
-        return [header.SerializeToString()]
-    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    prefix = header.SerializeToString() + delimited(_CONTENT_FIELD, little.nbytes)
-    return [prefix, little.reshape(-1).view(np.uint8).data] if little.size else [prefix]
+    if array.dtype.kind in "OSU":
+        return [to_tensor_proto(array).SerializeToString()]
+    prefix = _content_prefix(_data_type(array.dtype), array.shape, array.nbytes)
+    if not array.size:
+        return [prefix]
+    little = np.ascontiguousarray(array, _little_endian(array.dtype))
+    return [prefix, little.reshape(-1).view(np.uint8).data]
 
 
 def from_tensor_proto(proto: TensorProto) -> NDArray[Any]:
@@ -125,21 +129,34 @@ def _as_array(value: ArrayLike) -> NDArray[Any]:
     return np.array(value, dtype=object) if array.dtype.kind in "SU" else array
 
 
-def _header(array: NDArray[Any]) -> TensorProto:
-    dtype = array.dtype
+def _data_type(dtype: np.dtype[Any]) -> DataType.ValueType:
     if dtype.kind in "OSU":
-        data_type: DataType.ValueType | None = tensor_pb2.DT_STRING
-    elif dtype.name == "bfloat16":
-        data_type = tensor_pb2.DT_BFLOAT16
-    else:
-        data_type = _DATA_TYPES.get(dtype.newbyteorder("="))
-    if data_type is None:
+        return tensor_pb2.DT_STRING
+    if dtype.name == "bfloat16":
+        return tensor_pb2.DT_BFLOAT16
+    known = _DATA_TYPES.get(dtype if dtype.isnative else dtype.newbyteorder("="))
+    if known is None:
         raise InvalidTensorError(f"an array has dtype {dtype}, which TensorFlow does not know")
+    return known
+
+
+def _little_endian(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return dtype if _NATIVE_IS_LITTLE and dtype.isnative else dtype.newbyteorder("<")
+
+
+def _header(data_type: DataType.ValueType, shape: tuple[int, ...]) -> TensorProto:
     proto = TensorProto(dtype=data_type)
-    dimensions = proto.tensor_shape.dim
-    for size in array.shape:
-        dimensions.add(size=size)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    # A scalar has a shape as well, without dimensions.
+    proto.tensor_shape.SetInParent()
     return proto
+
+
+@lru_cache(maxsize=256)
+def _content_prefix(data_type: DataType.ValueType, shape: tuple[int, ...], size: int) -> bytes:
+    """Serialize what precedes the elements; the batches of a model have few shapes."""
+    return _header(data_type, shape).SerializeToString() + delimited(_CONTENT_FIELD, size)
 
 
 def _strings(array: NDArray[Any]) -> Iterable[bytes]:
