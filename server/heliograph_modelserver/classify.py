@@ -111,7 +111,7 @@ def fill_classifications(
         for column in range(width):
             entry = entries.add()
             if classes is not None:
-                entry.label = classes[row, column]
+                entry.label = classes[row, column].decode(errors="replace")
             if scores is not None:
                 entry.score = float(scores[row, column])
 

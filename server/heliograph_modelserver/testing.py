@@ -38,11 +38,11 @@ def write_half_plus(export_dir: Path, addend: float = 2.0) -> Path:
         twice = tf.multiply(y, 2.0, name="twice")
         labels = tf.strings.as_string(y)
         return {
-            "serving_default": _signature("predict", {"x": x}, {"y": y}),
-            "regress_x_to_y": _signature("regress", {"inputs": serialized}, {"outputs": y}),
-            "regress_x_to_twice": _signature("regress", {"inputs": serialized}, {"outputs": twice}),
-            "classify_x_to_y": _signature("classify", {"inputs": serialized}, {"scores": y}),
-            "classify_labels": _signature(
+            "serving_default": signature("predict", {"x": x}, {"y": y}),
+            "regress_x_to_y": signature("regress", {"inputs": serialized}, {"outputs": y}),
+            "regress_x_to_twice": signature("regress", {"inputs": serialized}, {"outputs": twice}),
+            "classify_x_to_y": signature("classify", {"inputs": serialized}, {"scores": y}),
+            "classify_labels": signature(
                 "classify", {"inputs": serialized}, {"classes": labels, "scores": y}
             ),
         }
@@ -87,7 +87,7 @@ def write_image_classifier(
             logits += 0.0 * ballast[0, 0]
         probabilities = tf.nn.softmax(logits, name="probabilities")
         return {
-            "serving_default": _signature(
+            "serving_default": signature(
                 "predict", {"image": image}, {"probabilities": probabilities}
             )
         }
@@ -102,7 +102,7 @@ def write_identity(export_dir: Path, dtypes: Iterable[str] = DTYPE_NAMES) -> Pat
         signatures = {}
         for dtype in dtypes:
             x = v1.placeholder(tf.as_dtype(dtype), None, name=f"x_{dtype}")
-            signatures[dtype] = _signature("predict", {"x": x}, {"y": tf.identity(x)})
+            signatures[dtype] = signature("predict", {"x": x}, {"y": tf.identity(x)})
         return signatures
 
     return write_saved_model(export_dir, build)
@@ -117,9 +117,9 @@ def write_sum(export_dir: Path) -> Path:
     def build() -> Mapping[str, Any]:
         a = v1.placeholder(tf.float32, None, name="a")
         b = v1.placeholder(tf.float32, None, name="b")
-        with_default = _signature("predict", {"a": a, "b": b}, {"total": a + b})
+        with_default = signature("predict", {"a": a, "b": b}, {"total": a + b})
         with_default.defaults["b"].CopyFrom(tf.make_tensor_proto(np.float32(10)))
-        strict = _signature("predict", {"a": a, "b": b}, {"difference": a - b, "total": a + b})
+        strict = signature("predict", {"a": a, "b": b}, {"difference": a - b, "total": a + b})
         return {"serving_default": with_default, "strict": strict}
 
     return write_saved_model(export_dir, build)
@@ -158,7 +158,9 @@ def predict_request(model: str, inputs: Mapping[str, np.ndarray], signature: str
     return request
 
 
-def _signature(method: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+def signature(method: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+    """Return a SignatureDef for a method: predict, classify or regress."""
+
     def describe(tensors: Mapping[str, Any]) -> dict[str, Any]:
         return {
             alias: v1.saved_model.build_tensor_info(tensor) for alias, tensor in tensors.items()

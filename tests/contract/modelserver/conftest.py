@@ -114,6 +114,20 @@ def running(options: ServerOptions) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
+def refused() -> Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]:
+    """Makes a call that must fail; gives its status and text."""
+
+    def refused(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
+        with pytest.raises(grpc.RpcError) as caught:
+            call()
+        error = caught.value
+        assert isinstance(error, grpc.Call)
+        return error.code(), error.details()
+
+    return refused
+
+
+@pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SavedModels by name: half_plus_two, half_plus_three, image, image_2, sum, identity."""
     from heliograph_modelserver.testing import (

@@ -9,19 +9,11 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 
 def half(value: Any = ((1.0,),)) -> dict[str, np.ndarray]:
     return {"x": np.asarray(value, np.float32)}
-
-
-def refused(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    error = caught.value
-    assert isinstance(error, grpc.Call)
-    return error.code(), error.details()
 
 
 def test_the_newest_version_answers_when_none_is_asked_for(served: Any) -> None:
@@ -61,7 +53,7 @@ def test_a_batch_shape_is_not_compared_with_the_signature(served: Any) -> None:
     assert served.client.predict("half_plus_two", **half([2.0, 4.0]))["y"].tolist() == [4.0, 5.0]
 
 
-def test_a_request_without_a_model_spec_is_refused(served: Any) -> None:
+def test_a_request_without_a_model_spec_is_refused(refused: Any, served: Any) -> None:
     from tensorflow_serving.apis import predict_pb2
 
     assert refused(lambda: served.client.prediction.Predict(predict_pb2.PredictRequest())) == (
@@ -70,21 +62,21 @@ def test_a_request_without_a_model_spec_is_refused(served: Any) -> None:
     )
 
 
-def test_an_empty_model_name_is_refused(served: Any) -> None:
+def test_an_empty_model_name_is_refused(refused: Any, served: Any) -> None:
     assert refused(lambda: served.client.predict("", **half())) == (
         grpc.StatusCode.INVALID_ARGUMENT,
         "ModelSpec has no name specified.",
     )
 
 
-def test_an_unknown_model_is_not_found(served: Any) -> None:
+def test_an_unknown_model_is_not_found(refused: Any, served: Any) -> None:
     assert refused(lambda: served.client.predict("m", **half())) == (
         grpc.StatusCode.NOT_FOUND,
         "Servable not found for request: Latest(m)",
     )
 
 
-def test_an_unknown_version_is_not_found(served: Any) -> None:
+def test_an_unknown_version_is_not_found(refused: Any, served: Any) -> None:
     from heliograph_modelserver.testing import predict_request
 
     request = predict_request("half_plus_two", half())
@@ -97,7 +89,7 @@ def test_an_unknown_version_is_not_found(served: Any) -> None:
 
 
 @pytest.mark.parametrize("model", ["half_plus_two", "unknown"])
-def test_an_unknown_label_is_refused(served: Any, model: str) -> None:
+def test_an_unknown_label_is_refused(refused: Any, served: Any, model: str) -> None:
     from heliograph_modelserver.testing import predict_request
 
     request = predict_request(model, half())
@@ -109,14 +101,14 @@ def test_an_unknown_label_is_refused(served: Any, model: str) -> None:
     )
 
 
-def test_an_unknown_signature_is_refused(served: Any) -> None:
+def test_an_unknown_signature_is_refused(refused: Any, served: Any) -> None:
     assert refused(lambda: served.client.predict("half_plus_two", "s", **half())) == (
         grpc.StatusCode.FAILED_PRECONDITION,
         'Serving signature key "s" not found.',
     )
 
 
-def test_missing_and_extra_inputs_are_named_in_order(served: Any) -> None:
+def test_missing_and_extra_inputs_are_named_in_order(refused: Any, served: Any) -> None:
     one = np.array([1], np.float32)
 
     assert refused(lambda: served.client.predict("half_plus_two", b=one, a=one)) == (
@@ -128,7 +120,7 @@ def test_missing_and_extra_inputs_are_named_in_order(served: Any) -> None:
     )
 
 
-def test_the_right_number_of_inputs_with_a_wrong_name_is_refused(served: Any) -> None:
+def test_the_right_number_of_inputs_with_a_wrong_name_is_refused(refused: Any, served: Any) -> None:
     assert refused(lambda: served.client.predict("half_plus_two", z=np.array([1], np.float32))) == (
         grpc.StatusCode.INVALID_ARGUMENT,
         (
@@ -138,7 +130,7 @@ def test_the_right_number_of_inputs_with_a_wrong_name_is_refused(served: Any) ->
     )
 
 
-def test_a_tensor_that_cannot_be_parsed_is_refused(served: Any) -> None:
+def test_a_tensor_that_cannot_be_parsed_is_refused(refused: Any, served: Any) -> None:
     from heliograph_modelserver.testing import predict_request
 
     request = predict_request("half_plus_two", half())
@@ -150,7 +142,7 @@ def test_a_tensor_that_cannot_be_parsed_is_refused(served: Any) -> None:
     )
 
 
-def test_an_unknown_output_filter_is_refused(served: Any) -> None:
+def test_an_unknown_output_filter_is_refused(refused: Any, served: Any) -> None:
     from heliograph_modelserver.testing import predict_request
 
     request = predict_request("half_plus_two", half())
@@ -162,7 +154,7 @@ def test_an_unknown_output_filter_is_refused(served: Any) -> None:
     )
 
 
-def test_a_repeated_output_filter_is_refused(served: Any) -> None:
+def test_a_repeated_output_filter_is_refused(refused: Any, served: Any) -> None:
     from heliograph_modelserver.testing import predict_request
 
     request = predict_request("half_plus_two", half())
@@ -174,7 +166,7 @@ def test_a_repeated_output_filter_is_refused(served: Any) -> None:
     )
 
 
-def test_a_wrong_dtype_is_refused_by_the_runtime(served: Any) -> None:
+def test_a_wrong_dtype_is_refused_by_the_runtime(refused: Any, served: Any) -> None:
     code, message = refused(lambda: served.client.predict("half_plus_two", x=np.array([[1]])))
 
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -183,7 +175,7 @@ def test_a_wrong_dtype_is_refused_by_the_runtime(served: Any) -> None:
 
 @pytest.mark.parametrize("shape", [(8, 8, 3), (1, 1, 8, 8, 3), (192,), ()])
 def test_a_wrong_rank_is_refused_before_it_can_abort_the_process(
-    served: Any, shape: tuple[int, ...]
+    refused: Any, served: Any, shape: tuple[int, ...]
 ) -> None:
     code, message = refused(lambda: served.client.predict("image", image=np.zeros(shape, np.uint8)))
 
@@ -192,13 +184,15 @@ def test_a_wrong_rank_is_refused_before_it_can_abort_the_process(
 
 
 @pytest.mark.parametrize("shape", [(0, 8, 8, 3), (1, 0, 8, 3)])
-def test_an_empty_batch_of_images_is_refused(served: Any, shape: tuple[int, ...]) -> None:
+def test_an_empty_batch_of_images_is_refused(
+    refused: Any, served: Any, shape: tuple[int, ...]
+) -> None:
     code, _ = refused(lambda: served.client.predict("image", image=np.zeros(shape, np.uint8)))
 
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_long_error_text_is_cut(served: Any) -> None:
+def test_a_long_error_text_is_cut(refused: Any, served: Any) -> None:
     code, message = refused(lambda: served.client.predict("m" * 3000, **half()))
 
     assert code is grpc.StatusCode.NOT_FOUND
