@@ -5,16 +5,16 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --disable-pip-version-check
 
-# `make demo` and `make congruence` pass these on.
+# What `make demo`, `make congruence` and `make bench` work on.
 DATASET =
 DATA =
 ONCE =
 TFS =
 TARGET =
-
-# More arguments for pytest, benchmarks and `uv pip compile`.
-PYTEST = -n 2 --dist loadfile
 BENCH =
+
+# Arguments for pytest and for `uv pip compile`.
+PYTEST = -n 2 --dist loadfile
 LOCK =
 
 MAIN = $(VENV)/.ready
@@ -58,8 +58,10 @@ gen: $(GENERATOR)/.ready ## Generate the Python code of protos/
 	@test -x $(GENERATOR)/bin/python || { $(GENERATOR_MISSING); exit 1; }
 	@$(GENERATOR)/bin/python protos/generate.py
 
-bench: $(MAIN) ## Measure latency, throughput and start-up [BENCH=arguments]
-	@$(BIN)/python -m benchmarks $(BENCH)
+bench: $(MAIN) ## Run every benchmark, or one of benchmarks/ [BENCH=client_footprint]
+	@for script in $(if $(BENCH),benchmarks/$(BENCH).py,benchmarks/*.py); do \
+		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
+	done
 
 congruence: $(MAIN) ## Run the model server's contract against a TensorFlow Serving [TARGET=host:port]
 	@test -n "$(TARGET)" || { echo "Name the server: make congruence TARGET=host:port" >&2; exit 2; }
