@@ -9,55 +9,52 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from heliograph.errors import DeadlineExceededError, HeliographError, ModelOutputError
+from heliograph.errors import DeadlineExceededError, InvalidArgumentError, ModelOutputError
 from heliograph_gateway.backends import Backend
 from heliograph_gateway.metrics import GatewayMetrics
 from heliograph_gateway.servables import Servable, ServableVersion
+
+Outcome = np.ndarray | InvalidArgumentError
+"""What became of one row: float32 [1, classes], or why the model refuses this row."""
 
 
 class Batcher(Protocol):
     """Turns rows of several requests into batches for a backend."""
 
     async def submit(
-        self, version: ServableVersion, rows: np.ndarray, deadline: float
-    ) -> np.ndarray:
+        self, version: ServableVersion, rows: Sequence[np.ndarray], deadline: float
+    ) -> list[Outcome]:
         """Run rows through a version.
 
         Args:
             version: What computes.
-            rows: [n, …] with the dtype and shape of the version's contract, n ≥ 1.
+            rows: Each [1, …] with the dtype and shape of the version's contract.
             deadline: Of the caller, in seconds of `time.monotonic()`.
 
         Returns:
-            float32 [n, classes], in the order of the rows.
+            The outcome of each row, in their order.
 
         Raises:
             DeadlineExceededError: The deadline passed.
-            HeliographError: What the backend answered.
+            HeliographError: What the backend answered, where it is not the fault of a row.
         """
 
 
 @dataclass(eq=False)
 class _Work:
-    rows: np.ndarray
+    row: np.ndarray
     deadline: float
-    result: asyncio.Future[np.ndarray]
+    outcome: asyncio.Future[Outcome]
 
     def abandoned(self, now: float) -> bool:
-        """Whether nobody waits for the result any more."""
-        if self.result.done():  # Cancelled with its caller.
-            return True
-        if now < self.deadline:
-            return False
-        self.result.set_exception(
-            DeadlineExceededError("the deadline passed while the request waited for the backend")
-        )
-        return True
+        """Whether nobody waits for the outcome any more."""
+        return self.outcome.done() or now >= self.deadline
 
 
 @dataclass(eq=False)
@@ -96,24 +93,26 @@ class ContinuousBatcher:
         self._running: set[asyncio.Task[None]] = set()
 
     async def submit(
-        self, version: ServableVersion, rows: np.ndarray, deadline: float
-    ) -> np.ndarray:
-        """See Batcher. Rows beyond the largest batch are split."""
-        size = self._max_batch_size
-        if len(rows) <= size:
-            return await self._enqueue(version, rows, deadline)
-        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        results = await asyncio.gather(*(self._enqueue(version, part, deadline) for part in parts))
-        return np.concatenate(results)
-
-    async def _enqueue(
-        self, version: ServableVersion, rows: np.ndarray, deadline: float
-    ) -> np.ndarray:
+        self, version: ServableVersion, rows: Sequence[np.ndarray], deadline: float
+    ) -> list[Outcome]:
+        """See Batcher."""
+        loop = asyncio.get_running_loop()
+        works = [_Work(row, deadline, loop.create_future()) for row in rows]
         queue = self._queues.setdefault(version.servable, _Queue())
-        work = _Work(rows, deadline, asyncio.get_running_loop().create_future())
-        queue.waiting.append(work)
+        queue.waiting.extend(works)
         self._dispatch(version, queue)
-        return await work.result
+        try:
+            # The event loop's clock is `time.monotonic()`.
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.gather(*(work.outcome for work in works))
+        except TimeoutError as error:
+            raise DeadlineExceededError(
+                "the deadline passed before the model had answered"
+            ) from error
+        finally:
+            # Whoever leaves early takes along what is still waiting.
+            for work in works:
+                work.outcome.cancel()
 
     def _dispatch(self, version: ServableVersion, queue: _Queue) -> None:
         while queue.in_flight < self._max_in_flight:
@@ -130,44 +129,44 @@ class ContinuousBatcher:
     def _take(self, queue: _Queue) -> list[_Work]:
         now = time.monotonic()
         batch: list[_Work] = []
-        size = 0
-        while queue.waiting:
-            work = queue.waiting[0]
-            if work.abandoned(now):
-                queue.waiting.popleft()
-                continue
-            if batch and size + len(work.rows) > self._max_batch_size:
-                break
-            batch.append(queue.waiting.popleft())
-            size += len(work.rows)
+        while queue.waiting and len(batch) < self._max_batch_size:
+            work = queue.waiting.popleft()
+            if not work.abandoned(now):
+                batch.append(work)
         return batch
 
     async def _run(self, version: ServableVersion, queue: _Queue, batch: list[_Work]) -> None:
         try:
-            outputs = await self._predict(version, batch)
-        except HeliographError as error:
-            for work in batch:
-                if not work.result.done():
-                    work.result.set_exception(error)
-        except BaseException as error:
-            for work in batch:
-                if not work.result.done():
-                    work.result.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-        else:
-            start = 0
-            for work in batch:
-                end = start + len(work.rows)
-                if not work.result.done():
-                    work.result.set_result(outputs[start:end])
-                start = end
+            await self._settle(version, batch)
         finally:
             queue.in_flight -= 1
             self._dispatch(version, queue)
 
+    async def _settle(self, version: ServableVersion, batch: list[_Work]) -> None:
+        """Give every work of a batch its outcome."""
+        try:
+            outputs = await self._predict(version, batch)
+        except InvalidArgumentError as error:
+            if len(batch) == 1:
+                _set_outcome(batch[0], error)
+                return
+            # One bad row fails a batch as a whole, as where the graph decodes images. Halving
+            # finds it in a few calls, and its neighbours get their answers.
+            now = time.monotonic()
+            middle = len(batch) // 2
+            for half in (batch[:middle], batch[middle:]):
+                if wanted := [work for work in half if not work.abandoned(now)]:
+                    await self._settle(version, wanted)
+        except Exception as error:  # noqa: BLE001 - each caller raises it again
+            for work in batch:
+                if not work.outcome.done():
+                    work.outcome.set_exception(error)
+        else:
+            for index, work in enumerate(batch):
+                _set_outcome(work, outputs[index : index + 1])
+
     async def _predict(self, version: ServableVersion, batch: list[_Work]) -> np.ndarray:
-        rows = batch[0].rows if len(batch) == 1 else np.concatenate([work.rows for work in batch])
+        rows = batch[0].row if len(batch) == 1 else np.concatenate([work.row for work in batch])
         self._metrics.batch(len(rows))
         contract = version.contract
         # The caller with the most time left decides, so that a short deadline does not fail the
@@ -181,10 +180,15 @@ class ContinuousBatcher:
         )
         output = outputs.get(contract.output.tensor)
         expected = (len(rows), len(version.class_names))
-        if output is None or output.shape != expected:
-            given = "nothing" if output is None else f"shape {list(output.shape)}"
+        if output is None or output.dtype != np.float32 or output.shape != expected:
+            given = "nothing" if output is None else f"{output.dtype} {list(output.shape)}"
             raise ModelOutputError(
                 f"model {version.servable} gave {given} as {contract.output.tensor} instead of "
-                f"shape {list(expected)}"
+                f"float32 {list(expected)}"
             )
         return output
+
+
+def _set_outcome(work: _Work, outcome: Outcome) -> None:
+    if not work.outcome.done():
+        work.outcome.set_result(outcome)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
-import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from heliograph.errors import AddressInUseError
@@ -113,10 +112,9 @@ class GatewayMetrics:
         """Say whether a backend could be reached."""
         self._backend_up.labels(backend).set(up)
 
-    def classified(self, version: ServableVersion, scores: np.ndarray) -> None:
-        """Count the best class of each row of scores [N, classes]."""
-        for index in scores.argmax(axis=1).tolist():
-            self._classes.labels(version.servable.model, version.class_names[index]).inc()
+    def classified(self, version: ServableVersion, index: int) -> None:
+        """Count an image by the class with the highest score."""
+        self._classes.labels(version.servable.model, version.class_names[index]).inc()
 
     def follow(self, router: Router) -> None:
         """Keep the routed versions up to date."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import numpy as np
@@ -15,13 +14,13 @@ from heliograph.v1.classifier_pb2 import (
     ClassifyOptions,
     ClassifyRequest,
     ClassifyResponse,
-    Image,
     ImageResult,
     ServedBy,
 )
 from heliograph.wire_errors import to_status
 from heliograph_gateway.admission import Admission
 from heliograph_gateway.batching import Batcher
+from heliograph_gateway.calls import current_call
 from heliograph_gateway.metrics import GatewayMetrics
 from heliograph_gateway.preparation import Preparation
 from heliograph_gateway.ranking import rank, scores_of
@@ -64,10 +63,10 @@ class Pipeline:
             route = self._router.resolve(request.model)
             with route.version.in_use():
                 with self._metrics.stage("prepare"):
-                    rows = await self._preparation.prepare(route.version, request.image)
+                    row = await self._preparation.prepare(route.version, request.image)
                 with self._metrics.stage("predict"):
-                    outputs = await self._batcher.submit(route.version, rows, deadline)
-                [classification] = self._rank(route.version, outputs, request.options)
+                    [outcome] = await self._batcher.submit(route.version, [row], deadline)
+                classification = self._rank(route.version, outcome, request.options)
         return ClassifyResponse(served_by=_served_by(route), classification=classification)
 
     async def classify_batch(
@@ -92,40 +91,43 @@ class Pipeline:
             route = self._router.resolve(request.model)
             with route.version.in_use():
                 with self._metrics.stage("prepare"):
-                    prepared = await asyncio.gather(
-                        *(self._prepare_or_error(route.version, image) for image in request.images)
-                    )
+                    prepared = await self._preparation.prepare_all(route.version, request.images)
                 rows = [row for row in prepared if not isinstance(row, HeliographError)]
-                classifications: list[Classification] = []
-                if rows:
-                    with self._metrics.stage("predict"):
-                        outputs = await self._batcher.submit(
-                            route.version, np.concatenate(rows), deadline
-                        )
-                    classifications = self._rank(route.version, outputs, request.options)
-        ranked = iter(classifications)
-        results = [
-            ImageResult(error=to_status(row))
-            if isinstance(row, HeliographError)
-            else ImageResult(classification=next(ranked))
-            for row in prepared
-        ]
+                with self._metrics.stage("predict"):
+                    predicted = iter(await self._batcher.submit(route.version, rows, deadline))
+                results = [
+                    self._result(
+                        route.version,
+                        row if isinstance(row, HeliographError) else next(predicted),
+                        request.options,
+                    )
+                    for row in prepared
+                ]
         return BatchClassifyResponse(served_by=_served_by(route), results=results)
 
-    async def _prepare_or_error(
-        self, version: ServableVersion, image: Image
-    ) -> np.ndarray | HeliographError:
+    def _result(
+        self,
+        version: ServableVersion,
+        outcome: np.ndarray | HeliographError,
+        options: ClassifyOptions,
+    ) -> ImageResult:
         try:
-            return await self._preparation.prepare(version, image)
+            return ImageResult(classification=self._rank(version, outcome, options))
         except HeliographError as error:
-            return error
+            error.request_id = current_call.get().request_id
+            return ImageResult(error=to_status(error))
 
     def _rank(
-        self, version: ServableVersion, outputs: np.ndarray, options: ClassifyOptions
-    ) -> list[Classification]:
-        scores = scores_of(outputs, version.contract.output.activation)
-        self._metrics.classified(version, scores)
-        return [rank(row, version.class_names, options) for row in scores]
+        self,
+        version: ServableVersion,
+        outcome: np.ndarray | HeliographError,
+        options: ClassifyOptions,
+    ) -> Classification:
+        if isinstance(outcome, HeliographError):
+            raise outcome
+        [scores] = scores_of(outcome, version.contract.output.activation)
+        self._metrics.classified(version, int(scores.argmax()))
+        return rank(scores, version.class_names, options)
 
 
 def _served_by(route: Route) -> ServedBy:

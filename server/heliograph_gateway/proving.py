@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from heliograph.contract import DEFAULT_TOLERANCE, check_signature, read_contract
-from heliograph.errors import ContractError
+from heliograph.errors import ContractError, HeliographError
 from heliograph.golden import GoldenExample, check_pixels, check_probabilities, read_golden
 from heliograph.manifest import verify_manifest
 from heliograph.preprocessing import ImageLimits
@@ -85,8 +85,12 @@ class Prover:
     async def _replay(self, version: ServableVersion, examples: Sequence[GoldenExample]) -> None:
         rows = await asyncio.to_thread(_prepare, version, examples, self._limits)
         deadline = time.monotonic() + self._timeout
-        outputs = await self._batcher.submit(version, rows, deadline)
-        scores = scores_of(outputs, version.contract.output.activation)
+        outputs = []
+        for outcome in await self._batcher.submit(version, rows, deadline):
+            if isinstance(outcome, HeliographError):
+                raise outcome
+            outputs.append(outcome)
+        scores = scores_of(np.concatenate(outputs), version.contract.output.activation)
         tolerance = _tolerance(version.contract, self._device)
         for example, row in zip(examples, scores.tolist(), strict=True):
             check_probabilities(example, row, tolerance)
@@ -94,12 +98,12 @@ class Prover:
 
 def _prepare(
     version: ServableVersion, examples: Sequence[GoldenExample], limits: ImageLimits
-) -> np.ndarray:
-    rows = np.empty((len(examples), *version.shape), dtype=version.dtype)
-    for index, example in enumerate(examples):
+) -> list[np.ndarray]:
+    rows = []
+    for example in examples:
         prepared = version.recipe.prepare(example.encoded, limits)
         check_pixels(example, prepared if isinstance(prepared, bytes) else prepared.tobytes())
-        rows[index] = prepared
+        rows.append(version.row(prepared))
     return rows
 
 

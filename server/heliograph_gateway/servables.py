@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heliograph.contract import recipe_of
+from heliograph.errors import InvalidTensorError
 from heliograph.preprocessing import Recipe
 from heliograph.v1.contract_pb2 import Dtype, ModelContract
 
@@ -61,6 +62,27 @@ class ServableVersion:
             dtype=_NUMPY_DTYPES[contract.input.dtype],
             shape=tuple(contract.input.shape),
         )
+
+    def row(self, prepared: np.ndarray | bytes) -> np.ndarray:
+        """Return a prepared image as a batch of one.
+
+        The contract is enforced here, whatever the way the pixels came: a tensor of the wrong rank
+        would abort TensorFlow Serving as a whole.
+
+        Raises:
+            InvalidTensorError: It has another dtype or shape than the contract says.
+        """
+        if isinstance(prepared, bytes):
+            row = np.empty(1, dtype=object)
+            row[0] = prepared
+        else:
+            row = prepared[np.newaxis]
+        if row.dtype != self.dtype or row.shape[1:] != self.shape:
+            raise InvalidTensorError(
+                f"the image is {row.dtype} {list(row.shape[1:])}, and model {self.servable} takes "
+                f"{self.dtype} {list(self.shape)}"
+            )
+        return row
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

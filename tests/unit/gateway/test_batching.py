@@ -1,0 +1,395 @@
+"""Continuous batching: work goes out at once to an idle backend, and together to a busy one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from heliograph.errors import (
+    BackendUnavailableError,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    ModelOutputError,
+)
+from heliograph.repository import Repository
+from heliograph_gateway.backends.fake import FakeBackend
+from heliograph_gateway.batching import ContinuousBatcher, Outcome
+from heliograph_gateway.metrics import GatewayMetrics
+from heliograph_gateway.servables import ServableVersion
+
+if TYPE_CHECKING:
+    from tests.conftest import Brightness
+
+
+def rows(*levels: int) -> list[np.ndarray]:
+    """One row of the input per grey level."""
+    return [np.full((1, 4, 4, 1), level, np.uint8) for level in levels]
+
+
+def levels(outcomes: Sequence[Outcome]) -> list[int]:
+    """The grey levels that the scores of `bright` say."""
+    found = []
+    for outcome in outcomes:
+        assert isinstance(outcome, np.ndarray)
+        assert outcome.shape == (1, 2)
+        found.append(round(float(outcome[0, 1]) * 255))
+    return found
+
+
+def sizes(backend: FakeBackend) -> list[int]:
+    return [len(batch) for _, batch in backend.batches]
+
+
+@pytest.fixture
+def backend(repository: Path, brightness: Brightness) -> FakeBackend:
+    brightness.publish(repository)
+    return FakeBackend(Repository(repository), brightness.compute)
+
+
+MakeBatcher = Callable[..., ContinuousBatcher]
+
+
+@pytest.fixture
+def make_batcher(backend: FakeBackend, metrics: GatewayMetrics) -> MakeBatcher:
+    def make(
+        max_batch_size: int = 4, max_in_flight: int = 1, max_timeout: float = 5.0
+    ) -> ContinuousBatcher:
+        return ContinuousBatcher(
+            backend,
+            metrics,
+            max_batch_size=max_batch_size,
+            max_in_flight=max_in_flight,
+            max_timeout=max_timeout,
+        )
+
+    return make
+
+
+class Callers:
+    """Tasks that wait for the outcomes of their rows."""
+
+    def __init__(self, batcher: ContinuousBatcher, version: ServableVersion) -> None:
+        self._batcher = batcher
+        self._version = version
+
+    async def submit(self, *grey: int, seconds: float = 5.0) -> asyncio.Task[list[Outcome]]:
+        """Submit rows and return as soon as they are in the queue."""
+        deadline = time.monotonic() + seconds
+        task = asyncio.create_task(self._batcher.submit(self._version, rows(*grey), deadline))
+        await settle()
+        return task
+
+
+async def settle() -> None:
+    """Let everything happen that does not wait for the backend."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def callers(make_batcher: MakeBatcher, version: ServableVersion) -> Callers:
+    """Callers of a batcher with batches of up to four rows, one of them at a time."""
+    return Callers(make_batcher(), version)
+
+
+async def test_an_idle_backend_gets_one_image_at_once(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    assert levels(await (await callers.submit(7))) == [7]
+    assert sizes(backend) == [1]
+
+
+async def test_while_the_backend_is_busy_a_batch_forms(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    backend.pause()
+    tasks = [await callers.submit(level) for level in (1, 2, 3, 4)]
+    assert sizes(backend) == [1]
+
+    backend.resume()
+
+    assert [levels(await task) for task in tasks] == [[1], [2], [3], [4]]
+    assert sizes(backend) == [1, 3]
+
+
+async def test_a_batch_is_never_larger_than_the_largest(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    backend.pause()
+    tasks = [await callers.submit(level) for level in range(10)]
+    backend.resume()
+
+    assert [levels(await task) for task in tasks] == [[level] for level in range(10)]
+    assert sizes(backend) == [1, 4, 4, 1]
+
+
+async def test_more_rows_than_the_largest_batch_are_split_and_keep_their_order(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    outcomes = await (await callers.submit(*range(10)))
+
+    assert levels(outcomes) == list(range(10))
+    assert sizes(backend) == [4, 4, 2]
+
+
+async def test_rows_of_several_callers_share_a_batch(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    backend.pause()
+    first, second, third = [await callers.submit(*grey) for grey in ((1,), (2, 3, 4), (5, 6))]
+    backend.resume()
+
+    assert [levels(await task) for task in (first, second, third)] == [[1], [2, 3, 4], [5, 6]]
+    assert sizes(backend) == [1, 4, 1]
+
+
+async def test_no_rows_need_no_backend(callers: Callers, backend: FakeBackend) -> None:
+    assert await (await callers.submit()) == []
+    assert sizes(backend) == []
+
+
+async def test_only_so_many_batches_are_under_way_at_once(
+    make_batcher: MakeBatcher, version: ServableVersion, backend: FakeBackend
+) -> None:
+    callers = Callers(make_batcher(max_in_flight=2), version)
+    backend.pause()
+    tasks = [await callers.submit(level) for level in range(8)]
+    assert sizes(backend) == [1, 1]
+
+    backend.resume()
+
+    assert [levels(await task) for task in tasks] == [[level] for level in range(8)]
+    assert sizes(backend) == [1, 1, 4, 2]
+
+
+async def test_versions_do_not_share_a_batch_or_wait_for_each_other(
+    make_batcher: MakeBatcher,
+    brightness: Brightness,
+    repository: Path,
+    backend: FakeBackend,
+    version: ServableVersion,
+) -> None:
+    from heliograph_gateway.servables import Servable
+
+    brightness.publish(repository)
+    batcher = make_batcher()
+    another = ServableVersion.of(Servable("brightness", 2), brightness.contract())
+    backend.pause()
+    tasks = [await Callers(batcher, each).submit(3) for each in (version, another)]
+
+    assert [servable.version for servable, _ in backend.batches] == [1, 2]
+    backend.resume()
+    assert [levels(await task) for task in tasks] == [[3], [3]]
+
+
+async def test_the_size_of_every_batch_is_measured(
+    callers: Callers, metrics: GatewayMetrics
+) -> None:
+    await (await callers.submit(*range(6)))
+
+    assert metrics.registry.get_sample_value("heliograph_batch_size_count") == 2
+    assert metrics.registry.get_sample_value("heliograph_batch_size_sum") == 6
+
+
+# Work that nobody waits for.
+
+
+async def test_cancelled_work_is_never_sent(callers: Callers, backend: FakeBackend) -> None:
+    backend.pause()
+    tasks = [await callers.submit(level) for level in (1, 2, 3)]
+    tasks[1].cancel()
+    await settle()
+    backend.resume()
+
+    assert levels(await tasks[2]) == [3]
+    assert [int(batch[0, 0, 0, 0]) for _, batch in backend.batches] == [1, 3]
+
+
+async def test_expired_work_is_never_sent_and_its_caller_hears_of_it_in_time(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    backend.pause()
+    first = await callers.submit(1)
+    late = await callers.submit(2, seconds=0.02)
+    last = await callers.submit(3)
+    with pytest.raises(DeadlineExceededError):
+        await late
+    backend.resume()
+
+    assert levels(await first) == [1]
+    assert levels(await last) == [3]
+    assert sizes(backend) == [1, 1]
+
+
+async def test_a_short_deadline_does_not_shorten_that_of_its_neighbours(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    backend.pause()
+    first = await callers.submit(1)
+    short = await callers.submit(2, seconds=0.05)
+    long = await callers.submit(3)
+    backend.resume()
+    backend.pause()
+    await first
+    await settle()
+    assert sizes(backend) == [1, 2]
+
+    with pytest.raises(DeadlineExceededError):
+        await short
+    backend.resume()
+    assert levels(await long) == [3]
+
+
+async def test_a_caller_that_leaves_a_batch_under_way_does_not_disturb_it(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    backend.pause()
+    first = await callers.submit(1)
+    leaving, staying = await callers.submit(2), await callers.submit(3)
+    backend.resume()
+    await first
+    leaving.cancel()
+
+    assert levels(await staying) == [3]
+
+
+async def test_the_backend_never_gets_more_time_than_one_batch_may_take(
+    make_batcher: MakeBatcher, version: ServableVersion, backend: FakeBackend
+) -> None:
+    callers = Callers(make_batcher(max_timeout=0.02), version)
+    backend.pause()
+
+    with pytest.raises(DeadlineExceededError, match="took longer than"):
+        await (await callers.submit(1))
+
+
+# Failures.
+
+
+async def test_an_error_of_the_backend_reaches_exactly_those_in_the_batch(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    backend.pause()
+    tasks = [await callers.submit(level) for level in range(7)]
+    backend.resume()
+    await tasks[0]
+    backend.failures.append(BackendUnavailableError("away", retry_after=1.0))
+
+    outcomes = await asyncio.gather(*tasks[1:], return_exceptions=True)
+
+    failed = [isinstance(outcome, BackendUnavailableError) for outcome in outcomes]
+    assert failed == [True] * 4 + [False] * 2
+
+
+async def test_a_failing_batch_does_not_stop_the_queue(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    for failure in (BackendUnavailableError("away"), RuntimeError("a bug"), ModelOutputError("")):
+        backend.failures.append(failure)
+        with pytest.raises(type(failure)):
+            await (await callers.submit(1))
+
+    assert levels(await (await callers.submit(2))) == [2]
+
+
+async def test_a_caller_with_one_failed_batch_does_not_wait_for_its_others(
+    callers: Callers, backend: FakeBackend
+) -> None:
+    backend.failures.append(BackendUnavailableError("away"))
+
+    with pytest.raises(BackendUnavailableError):
+        await (await callers.submit(*range(40)))
+
+    await settle()
+    # The next batch is on its way before the caller can leave; the other eight are not.
+    assert sizes(backend) == [4, 4]
+
+
+def _refuse_odd(batch: np.ndarray) -> np.ndarray:
+    if (batch[:, 0, 0, 0] % 2).any():
+        raise InvalidArgumentError("an odd level cannot be decoded")
+    bright = batch.reshape(len(batch), -1).mean(axis=1) / 255
+    return np.stack([1 - bright, bright], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("bad", [(), (2,), (0, 3), (0, 1, 2, 3)])
+async def test_a_row_that_the_model_refuses_fails_alone(
+    bad: tuple[int, ...],
+    callers: Callers,
+    backend: FakeBackend,
+    version: ServableVersion,
+) -> None:
+    backend.computes[version.servable] = _refuse_odd
+    grey = [21 + 10 * place if place in bad else 20 + 10 * place for place in range(4)]
+    backend.pause()
+    blocking = await callers.submit(0)
+    tasks = [await callers.submit(level) for level in grey]
+    backend.resume()
+    await blocking
+
+    for place, task in enumerate(tasks):
+        [outcome] = await task
+        if place in bad:
+            assert isinstance(outcome, InvalidArgumentError)
+        else:
+            assert levels([outcome]) == [grey[place]]
+
+
+async def test_a_row_that_the_model_refuses_is_found_in_few_calls(
+    make_batcher: MakeBatcher, version: ServableVersion, backend: FakeBackend
+) -> None:
+    backend.computes[version.servable] = _refuse_odd
+    batcher = make_batcher(max_batch_size=64)
+    grey = [2 * place for place in range(64)]
+    grey[37] += 1
+
+    outcomes = await batcher.submit(version, rows(*grey), time.monotonic() + 5)
+
+    assert isinstance(outcomes[37], InvalidArgumentError)
+    good = [outcome for place, outcome in enumerate(outcomes) if place != 37]
+    assert levels(good) == [level for place, level in enumerate(grey) if place != 37]
+    assert len(backend.batches) == 1 + 2 * 6
+
+
+# What a model answers.
+
+
+@pytest.mark.parametrize(
+    ("output", "given"),
+    [
+        (np.zeros((1, 3), np.float32), r"float32 \[1, 3\]"),
+        (np.zeros((2, 2), np.float32), r"float32 \[2, 2\]"),
+        (np.zeros((2,), np.float32), r"float32 \[2\]"),
+        (np.zeros((1, 2, 1), np.float32), r"float32 \[1, 2, 1\]"),
+        (np.zeros((0, 2), np.float32), r"float32 \[0, 2\]"),
+        (np.zeros((1, 2), np.float64), r"float64 \[1, 2\]"),
+        (np.zeros((1, 2), np.int64), r"int64 \[1, 2\]"),
+        (np.array([[b"a", b"b"]], object), r"object \[1, 2\]"),
+    ],
+)
+async def test_an_output_of_another_shape_or_dtype_is_an_error_of_the_model(
+    output: np.ndarray,
+    given: str,
+    callers: Callers,
+    backend: FakeBackend,
+    version: ServableVersion,
+) -> None:
+    backend.computes[version.servable] = lambda batch: output
+
+    with pytest.raises(ModelOutputError, match=f"gave {given} as scores instead of float32"):
+        await (await callers.submit(1))
+
+
+async def test_an_output_that_is_missing_is_an_error_of_the_model(
+    callers: Callers, version: ServableVersion
+) -> None:
+    version.contract.output.tensor = "another"
+
+    with pytest.raises(ModelOutputError, match="gave nothing as another"):
+        await (await callers.submit(1))
