@@ -7,7 +7,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import structlog
+
 from heliograph.errors import ConfigurationError, UnauthenticatedError
+
+log = structlog.get_logger()
 
 _SCHEME = "bearer "
 _LOOK_AGAIN = 1.0
@@ -25,6 +29,7 @@ class TokenAuthenticator:
         """
         self._path = path
         self._looked = time.monotonic()
+        self._problem = ""
         self._stamp, self._digests = _read(path)
 
     def check(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
@@ -49,12 +54,16 @@ class TokenAuthenticator:
         try:
             if _stamp(self._path) != self._stamp:
                 self._stamp, self._digests = _read(self._path)
-        except (OSError, ConfigurationError):
+        except (OSError, ConfigurationError) as error:
             # A file that is being replaced: the old tokens count until the new ones can be read.
-            return
+            if self._problem != str(error):
+                log.error("token file cannot be used; the old tokens count", error=str(error))
+            self._problem = str(error)
+        else:
+            self._problem = ""
 
 
-def _read(path: Path) -> tuple[tuple[int, int], frozenset[bytes]]:
+def _read(path: Path) -> tuple[tuple[int, ...], frozenset[bytes]]:
     try:
         stamp = _stamp(path)
         lines = [line.strip() for line in path.read_text().splitlines()]
@@ -66,9 +75,9 @@ def _read(path: Path) -> tuple[tuple[int, int], frozenset[bytes]]:
     return stamp, tokens
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> tuple[int, ...]:
     status = path.stat()
-    return status.st_mtime_ns, status.st_ino
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def _digest(token: str) -> bytes:

@@ -27,8 +27,10 @@ def scores_of(outputs: np.ndarray, activation: OutputSpec.Activation.ValueType) 
     if not np.isfinite(outputs).all():
         raise ModelOutputError("the model gave numbers that are not finite")
     if activation == OutputSpec.ACTIVATION_SOFTMAX:
-        # Shifted by the maximum, so that no exponential overflows.
-        exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        # Shifted by the maximum, so that no exponential overflows. A difference that does is
+        # -inf, and its exponential 0, as it should be.
+        with np.errstate(over="ignore"):
+            exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
     if activation == OutputSpec.ACTIVATION_SIGMOID:
         # tanh does not overflow where exp(-x) would: sigmoid(x) = (1 + tanh(x / 2)) / 2.

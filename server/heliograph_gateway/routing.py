@@ -35,6 +35,30 @@ class ServedModel:
         """Whether requests without a selector are answered."""
         return self.table is not None and self.table.stable in self.versions
 
+    @property
+    def labels(self) -> dict[str, int]:
+        """Version labels that can be asked for, among them `stable`, and their versions."""
+        return {label: number for label, number in self._named().items() if number in self.versions}
+
+    def labelled(self, label: str) -> int:
+        """Return the version that a label names, whether it is served or not.
+
+        Raises:
+            InvalidModelNameError: The label is malformed.
+            VersionLabelNotFoundError: The routing table has no such label.
+        """
+        named = self._named()
+        if label not in named:
+            check_version_label(label)
+            known = ", ".join(sorted(named))
+            raise VersionLabelNotFoundError(
+                f"model {self.name} has no version label {label}; it has {known}"
+            )
+        return named[label]
+
+    def _named(self) -> dict[str, int]:
+        return {"stable": self.table.stable, **self.table.version_labels} if self.table else {}
+
 
 @dataclass(frozen=True)
 class Route:
@@ -75,7 +99,7 @@ class Router:
         if which == "version":
             number, revision = check_version(selector.version), 0
         else:
-            number, revision = _labelled(model, selector.version_label), table.revision
+            number, revision = model.labelled(selector.version_label), table.revision
         if number not in model.versions:
             known = ", ".join(map(str, sorted(model.versions))) or "none"
             raise VersionNotFoundError(
@@ -123,19 +147,6 @@ class Router:
     def _notify(self) -> None:
         for listener in self._listeners:
             listener()
-
-
-def _labelled(model: ServedModel, label: str) -> int:
-    labels: dict[str, int] = dict(model.table.version_labels) if model.table else {}
-    if model.table:
-        labels.setdefault("stable", model.table.stable)
-    if label not in labels:
-        check_version_label(label)
-        known = ", ".join(sorted(labels))
-        raise VersionLabelNotFoundError(
-            f"model {model.name} has no version label {label}; it has {known}"
-        )
-    return labels[label]
 
 
 def _not_serving(model: ServedModel) -> ModelNotServingError:

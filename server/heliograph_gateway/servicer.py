@@ -107,10 +107,6 @@ def describe(model: ServedModel) -> Model:
         reason="" if model.serving else model.reason,
         stable_version=table.stable if table and model.serving else 0,
         versions=sorted(model.versions),
-        version_labels={
-            label: version
-            for label, version in (table.version_labels if table else {}).items()
-            if version in model.versions
-        },
+        version_labels=model.labels,
         routing_revision=table.revision if table else 0,
     )
