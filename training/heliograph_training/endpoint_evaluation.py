@@ -21,6 +21,8 @@ _SHOWN = 5
 class EndpointEvaluation:
     """What an endpoint answered to a test split."""
 
+    model: str
+    """Name of the model that answered."""
     evaluation: Evaluation
     """Figures over the images that were answered, in the class order of the served model."""
     versions: tuple[int, ...]
@@ -31,9 +33,9 @@ class EndpointEvaluation:
 
 def evaluate_endpoint(
     client: Client,
-    model: str,
     dataset: Dataset,
     *,
+    model: str | None = None,
     version: int | None = None,
     limit: int | None = None,
     progress: Progress | None = None,
@@ -42,8 +44,8 @@ def evaluate_endpoint(
 
     Args:
         client: Connected to the gateway.
-        model: Name of the model.
         dataset: Its classes must be classes of the model.
+        model: Name of the model; None for the client's own, or the only one served.
         version: Version that must answer; None for the stable one.
         limit: Images sent, at equal distances over the split; all when None.
         progress: Where progress goes; nowhere when None.
@@ -54,7 +56,8 @@ def evaluate_endpoint(
     """
     details = client.model(model, version=version)
     index_of = {name: index for index, name in enumerate(details.class_names)}
-    _check_classes(dataset, model, details.class_names)
+    name = details.model.name
+    _check_classes(dataset, name, details.class_names)
     split = dataset.splits["test"]
     chosen = spread_evenly(len(split.class_indices), limit)
     truths: list[int] = []
@@ -77,7 +80,7 @@ def evaluate_endpoint(
     if not truths and failures:
         raise failures[0]
     evaluation = evaluate_predictions(details.class_names, truths, predictions, scores)
-    return EndpointEvaluation(evaluation, tuple(sorted(versions)), tuple(failures))
+    return EndpointEvaluation(name, evaluation, tuple(sorted(versions)), tuple(failures))
 
 
 def _check_classes(dataset: Dataset, model: str, known: Sequence[str]) -> None:

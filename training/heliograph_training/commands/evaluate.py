@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from heliograph import Client, RetryOptions, TlsOptions
+from heliograph import Client, RetryOptions
+from heliograph.cli.connection import add_connection_arguments, connection_options
+from heliograph.client import DEFAULT_TARGET
 from heliograph.errors import ConfigurationError
 from heliograph_training.commands.dataset_arguments import (
     add_dataset_arguments,
@@ -18,9 +20,6 @@ from heliograph_training.endpoint_evaluation import evaluate_endpoint
 from heliograph_training.progress import console_progress
 from heliograph_training.run import Run, evaluate_run
 from heliograph_training.tensorflow_startup import start_tensorflow
-
-_TIMEOUT = 60.0
-"""Seconds for a batch: an evaluation would rather wait than fail."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,26 +37,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("run", nargs="?", type=Path, metavar="RUN", help="directory of a run")
     endpoint = parser.add_argument_group("instead of a run, a model that is served")
-    endpoint.add_argument("--target", metavar="ADDRESS", help="gateway, for example localhost:9000")
-    endpoint.add_argument("--model", metavar="NAME", help="model asked")
     endpoint.add_argument(
-        "--version", type=int, metavar="N", help="version asked; the stable one unless given"
+        "--model", metavar="NAME", help="model; not needed where there is only one"
     )
-    endpoint.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token")
     endpoint.add_argument(
-        "--tls-ca", type=Path, metavar="FILE", help="speak TLS; who may sign the certificate (PEM)"
+        "--version", type=int, metavar="N", help="exact version; the stable one unless given"
     )
     add_dataset_arguments(parser, required=False)
     parser.add_argument(
         "--limit", type=int, metavar="N", help="images used, spread evenly over the test split"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_connection_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; return 0, or the exit code of the first image that was not answered."""
-    if (arguments.run is None) == (arguments.target is None):
-        raise ConfigurationError("give either a RUN or --target ADDRESS --model NAME")
+    served = arguments.model or arguments.version or arguments.target != DEFAULT_TARGET
+    if arguments.run is not None and served:
+        raise ConfigurationError("give either a RUN, or a model that is served")
+    if arguments.recipe and not arguments.dataset:
+        raise ConfigurationError("--recipe needs --dataset: a run has a recipe of its own")
     if arguments.limit is not None and arguments.limit < 1:
         raise ConfigurationError("--limit must be at least 1")
     return _evaluate_run(arguments) if arguments.run else _evaluate_endpoint(arguments)
@@ -79,22 +79,16 @@ def _evaluate_run(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_endpoint(arguments: argparse.Namespace) -> int:
-    if not arguments.model or not arguments.dataset:
-        raise ConfigurationError("--target needs --model NAME and --dataset")
+    if not arguments.dataset:
+        raise ConfigurationError("give a RUN, or --dataset and the --target that serves a model")
     dataset = open_named_dataset(arguments)
-    tls = None if arguments.tls_ca is None else TlsOptions(ca=arguments.tls_ca)
     with Client(
-        arguments.target,
-        model=arguments.model,
-        timeout=_TIMEOUT,
-        retry=RetryOptions(attempts=5),
-        tls=tls,
-        token=_read_token(arguments.token_file),
+        arguments.target, retry=RetryOptions(attempts=5), **connection_options(arguments)
     ) as client:
         measured = evaluate_endpoint(
             client,
-            arguments.model,
             dataset,
+            model=arguments.model,
             version=arguments.version,
             limit=arguments.limit,
             progress=console_progress(),
@@ -103,7 +97,7 @@ def _evaluate_endpoint(arguments: argparse.Namespace) -> int:
         print_json(
             {
                 "target": arguments.target,
-                "model": arguments.model,
+                "model": measured.model,
                 "versions": measured.versions,
                 "failures": [error.message for error in measured.failures],
                 **measured.evaluation.document(),
@@ -112,21 +106,12 @@ def _evaluate_endpoint(arguments: argparse.Namespace) -> int:
     else:
         versions = ", ".join(map(str, measured.versions))
         print_evaluation(
-            f"{dataset.name}, model {arguments.model} version {versions} at {arguments.target}",
+            f"{dataset.name}, model {measured.model} version {versions} at {arguments.target}",
             measured.evaluation,
         )
     if measured.failures:
         first = measured.failures[0]
         count = len(measured.failures)
-        print(f"{count} images were not answered, the first: {first.message}", file=sys.stderr)
+        print(f"images not answered: {count}; the first: {first.message}", file=sys.stderr)
         return first.exit_code
     return 0
-
-
-def _read_token(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the token in {path}: {error.strerror}") from error
