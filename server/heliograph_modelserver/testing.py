@@ -125,6 +125,30 @@ def write_sum(export_dir: Path) -> Path:
     return write_saved_model(export_dir, build)
 
 
+def write_counter(export_dir: Path) -> Path:
+    """Write a model with a state: `incr` adds `by` to a counter, `get` reads it.
+
+    `busy` counts up to `steps` by itself, which takes as long as one wants.
+    """
+
+    def build() -> Mapping[str, Any]:
+        counter = v1.get_variable("counter", initializer=0.0, use_resource=True)
+        by = v1.placeholder(tf.float32, [], name="by")
+        steps = v1.placeholder(tf.int64, [], name="steps")
+        start = tf.constant(0, tf.int64)
+        done = v1.while_loop(lambda step: step < steps, lambda step: (step + 1,), [start])
+        anything = v1.placeholder_with_default(0.0, [], name="anything")
+        value = tf.identity(counter.read_value() + 0.0 * anything, name="value")
+        incremented = tf.identity(counter.assign_add(by), name="incremented")
+        return {
+            "incr": signature("predict", {"by": by}, {"value": incremented}),
+            "get": signature("predict", {"anything": anything}, {"value": value}),
+            "busy": signature("predict", {"steps": steps}, {"done": tf.identity(done)}),
+        }
+
+    return write_saved_model(export_dir, build)
+
+
 def write_saved_model(export_dir: Path, build: Callable[[], Mapping[str, Any]]) -> Path:
     """Write a SavedModel from a function that builds a graph and returns its signatures."""
     with tf.Graph().as_default(), v1.Session() as session:

@@ -129,8 +129,9 @@ def refused() -> Callable[[Callable[[], object]], tuple[grpc.StatusCode, str]]:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SavedModels by name: half_plus_two, half_plus_three, image, image_2, sum, identity."""
+    """SavedModels by name."""
     from heliograph_modelserver.testing import (
+        write_counter,
         write_half_plus,
         write_identity,
         write_image_classifier,
@@ -144,6 +145,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_image_classifier(root / "image_2", side=8, seed=2)
     write_sum(root / "sum")
     write_identity(root / "identity")
+    write_counter(root / "counter")
     return root
 
 
@@ -186,6 +188,12 @@ def served(
     )
     with running(ServerOptions(model_config_file=config, file_system_poll_wait_seconds=0)) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def config_text() -> Callable[..., str]:
+    """Writes a text-format ModelServerConfig."""
+    return model_config_list
 
 
 @pytest.fixture(scope="session")
