@@ -99,8 +99,8 @@ def load_image(image: ImageInput) -> LoadedImage:
         data = _read_file(image)
     else:
         raise TypeError(
-            f"cannot classify a {type(image).__name__}: pass a path, bytes, a binary file, a "
-            "Pillow image, a uint8 array or a PreparedImage"
+            f"cannot classify an object of type {type(image).__name__}: pass a path, bytes, a "
+            "binary file, a Pillow image, a uint8 array or a PreparedImage"
         )
     if len(data) > MAX_IMAGE_BYTES:
         raise ImageTooLargeError(f"the image has more than {MAX_IMAGE_BYTES} bytes")

@@ -76,8 +76,6 @@ class UnaryCall(Generic[Response]):
         """
         endpoint = self._transport.endpoint
         timeout = endpoint.timeout if timeout is None else seconds(timeout)
-        if self._transport.closed:
-            raise FailedPreconditionError(_CLOSED)
         try:
             response = next(self._methods)(
                 request,
@@ -87,6 +85,10 @@ class UnaryCall(Generic[Response]):
             )
         except grpc.RpcError as error:
             raise from_rpc_error(error, target=endpoint.target, timeout=timeout) from error
+        except ValueError as error:
+            if not self._transport.closed:
+                raise
+            raise FailedPreconditionError(_CLOSED) from error
         return _parsed(response, self._parse, endpoint.target)
 
     def start(
@@ -95,14 +97,17 @@ class UnaryCall(Generic[Response]):
         """Make the call without waiting for its response; arguments as for a call."""
         endpoint = self._transport.endpoint
         timeout = endpoint.timeout if timeout is None else seconds(timeout)
-        if self._transport.closed:
-            raise FailedPreconditionError(_CLOSED)
-        future = next(self._methods).future(
-            request,
-            timeout=timeout,
-            metadata=_metadata(endpoint, metadata),
-            wait_for_ready=endpoint.wait_for_ready,
-        )
+        try:
+            future = next(self._methods).future(
+                request,
+                timeout=timeout,
+                metadata=_metadata(endpoint, metadata),
+                wait_for_ready=endpoint.wait_for_ready,
+            )
+        except ValueError as error:
+            if not self._transport.closed:
+                raise
+            raise FailedPreconditionError(_CLOSED) from error
         return PendingCall(future, self._parse, endpoint.target, timeout)
 
 
@@ -152,6 +157,7 @@ class AioTransport:
         """Keep the endpoint; nothing is opened, so that no event loop has to run yet."""
         self.endpoint = endpoint
         self.closed = False
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._channels: list[grpc.aio.Channel] = []
 
     def unary(self, path: str, parse: Callable[[bytes], Response]) -> AioUnaryCall[Response]:
@@ -159,11 +165,19 @@ class AioTransport:
         return AioUnaryCall(self, path, parse)
 
     def channels(self) -> list[grpc.aio.Channel]:
-        """Return the channels, opening them when this is the first call."""
+        """Return the channels, opening them when this is the first call.
+
+        Raises:
+            FailedPreconditionError: The client is closed, or belongs to another event loop.
+        """
         if self.closed:
             raise FailedPreconditionError(_CLOSED)
-        if not self._channels:
+        loop = asyncio.get_running_loop()
+        if self.loop is None:
+            self.loop = loop
             self._channels = self.endpoint.open_aio()
+        if self.loop is not loop:
+            raise FailedPreconditionError(_OTHER_LOOP)
         return self._channels
 
     async def close(self) -> None:
@@ -200,12 +214,10 @@ class AioUnaryCall(Generic[Response]):
         """
         endpoint = self._transport.endpoint
         timeout = endpoint.timeout if timeout is None else seconds(timeout)
-        if self._methods is None or self._transport.closed:
+        channels = self._transport.channels()
+        if self._methods is None:
             self._methods = itertools.cycle(
-                [
-                    channel.unary_unary(self._path, None, None)
-                    for channel in self._transport.channels()
-                ]
+                [channel.unary_unary(self._path, None, None) for channel in channels]
             )
         try:
             response = await next(self._methods)(
@@ -227,6 +239,7 @@ class AioUnaryCall(Generic[Response]):
 
 
 _CLOSED = "the client is closed; make a new one"
+_OTHER_LOOP = "the client was used in another event loop; make one for each"
 _CANCELLED = "the call was cancelled because the client was closed"
 
 

@@ -157,7 +157,7 @@ def test_an_image_larger_than_a_message_is_refused_before_the_call(
 def test_what_is_no_image_is_a_mistake_of_the_caller(
     connect: Connect, fake_gateway: FakeGateway
 ) -> None:
-    with pytest.raises(TypeError, match="cannot classify a int: pass a path"):
+    with pytest.raises(TypeError, match="cannot classify an object of type int: pass a path"):
         connect(fake_gateway.target).classify(5)
 
 

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from heliograph import AsyncClient
-from heliograph.errors import ConfigurationError, DeadlineExceededError, InvalidArgumentError
+from heliograph.errors import (
+    ConfigurationError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+)
 from heliograph.testing import FakeGateway
 
 Connect = Callable[..., Any]
@@ -102,3 +107,14 @@ def test_an_asyncio_client_is_made_without_an_event_loop() -> None:
     client = AsyncClient("localhost:9000")
 
     asyncio.run(client.close())
+
+
+def test_an_asyncio_client_stays_with_its_event_loop(fake_gateway: FakeGateway) -> None:
+    client = AsyncClient(fake_gateway.target)
+    with asyncio.Runner() as runner, asyncio.Runner() as other:
+        runner.run(client.classify(b"image"))
+
+        with pytest.raises(FailedPreconditionError, match="another event loop"):
+            other.run(client.classify(b"image"))
+
+        runner.run(client.close())

@@ -95,3 +95,18 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     for module in (heliograph, heliograph.testing):
         with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
             _ = module.Nothing
+
+
+def test_the_client_of_tensorflow_serving_says_that_it_needs_numpy() -> None:
+    message = run(
+        "import json, sys\n"
+        "sys.modules['numpy'] = None\n"
+        "import heliograph.tfserving\n"
+        "from heliograph.errors import MissingExtraError\n"
+        "try:\n"
+        "    heliograph.tfserving.PredictionClient\n"
+        "except MissingExtraError as error:\n"
+        "    print(json.dumps(error.message))"
+    )
+
+    assert message.endswith("pip install 'heliograph[image]'")
