@@ -110,7 +110,10 @@ def _is_cross_site(headers: Headers) -> bool:
     if origin is None:
         return False
     # A proxy in front may have ended TLS: the schemes may differ, the authority may not.
-    return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    try:
+        return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    except ValueError:
+        return True
 
 
 def _host_name(url: str) -> str | None:
