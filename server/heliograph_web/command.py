@@ -7,6 +7,7 @@ import asyncio
 import logging
 from pathlib import Path
 
+from heliograph.cli.connection import add_connection_arguments, connection_options
 from heliograph_web.upload import MEBIBYTE
 
 _EPILOG = """\
@@ -34,16 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="of the page; port 0 takes a free one [127.0.0.1:8080]",
     )
     add("--model", metavar="NAME", help="asked unless a request names one [the only one served]")
-    gateway = parser.add_argument_group("gateway")
-    add = gateway.add_argument
-    add("--target", default="127.0.0.1:9000", metavar="ADDRESS", help="[127.0.0.1:9000]")
-    add("--timeout", type=float, default=10.0, metavar="SECONDS", help="for an answer [10]")
-    add("--token-file", type=Path, metavar="FILE", help="file with the bearer token to send")
-    add("--tls", action="store_true", help="speak TLS, trusting the authorities gRPC ships with")
-    add("--ca", type=Path, metavar="PEM", help="speak TLS, trusting these authorities")
-    add("--certificate", type=Path, metavar="PEM", help="client certificate to show")
-    add("--key", type=Path, metavar="PEM", help="its private key")
-    add("--server-name", metavar="NAME", help="in the gateway's certificate, if not the target's")
+    add_connection_arguments(parser)
     page = parser.add_argument_group("page")
     add = page.add_argument
     add("--tls-certificate", type=Path, metavar="PEM", help="certificate chain of the page")
@@ -74,29 +66,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; 0 after an orderly end."""
-    from heliograph.options import TlsOptions
+    from heliograph import AsyncClient
     from heliograph_web.listening import ListenAddress
     from heliograph_web.serving import WebServer
-    from heliograph_web.settings import GatewaySettings, WebSettings
+    from heliograph_web.settings import WebSettings
     from heliograph_web.upload import UploadLimits
 
-    uses_tls = arguments.tls or arguments.ca or arguments.certificate or arguments.server_name
     settings = WebSettings(
         listen=ListenAddress.parse(arguments.listen),
-        gateway=GatewaySettings(
-            target=arguments.target,
-            model=arguments.model,
-            timeout=arguments.timeout,
-            token_file=arguments.token_file,
-            tls=TlsOptions(
-                ca=arguments.ca,
-                certificate=arguments.certificate,
-                key=arguments.key,
-                server_name=arguments.server_name,
-            )
-            if uses_tls or arguments.key
-            else None,
-        ),
+        model=arguments.model,
         limits=UploadLimits(max_bytes=arguments.max_image_bytes),
         allow_hosts=tuple(arguments.allow_host),
         insecure=arguments.insecure,
@@ -108,7 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    server = WebServer(settings)
-    server.stop_on_signals()
-    asyncio.run(server.run())
+    options = connection_options(arguments)
+    if arguments.token_file:
+        # Tokens are renewed while the server runs: each call reads the one in force.
+        options["token"] = lambda: connection_options(arguments)["token"]
+    server = WebServer(settings, lambda: AsyncClient(arguments.target, **options))
+    with server.stopped_by_signals():
+        asyncio.run(server.run())
     return 0

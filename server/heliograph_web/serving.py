@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import ssl
 import sys
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import uvicorn
@@ -24,46 +26,46 @@ _DRAIN_SECONDS = 10
 class WebServer:
     """A web server that is built and can be run once."""
 
-    def __init__(self, settings: WebSettings) -> None:
+    def __init__(self, settings: WebSettings, connect: Callable[[], AsyncClient]) -> None:
         """Prepare; nothing listens yet.
 
         Args:
             settings: Everything that can be set.
+            connect: Makes a client of the gateway; called once, in the server's event loop.
         """
         self._settings = settings
+        self._connect = connect
         self._server: uvicorn.Server | None = None
         self._stopping = False
 
-    def stop_on_signals(self) -> None:
-        """From now on, SIGTERM and Ctrl-C end `run`.
+    @contextlib.contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """Inside the block, SIGTERM and Ctrl-C end `run`.
 
         uvicorn catches them while it serves, and raises them again afterwards, when they have been
         dealt with.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+        before = {
+            number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def run(self) -> None:
         """Listen, print the page's address to stderr, and serve until a signal.
 
         Raises:
             AddressInUseError: The address is taken.
-            ConfigurationError: A certificate or token cannot be read, or the address makes no
-                sense.
+            ConfigurationError: A certificate cannot be read, or the address makes no sense.
         """
         settings = self._settings
-        gateway = settings.gateway
-        if gateway.token_file:
-            gateway.token()  # Fail now rather than with the first request.
-        async with AsyncClient(
-            gateway.target,
-            timeout=gateway.timeout,
-            tls=gateway.tls,
-            token=gateway.token if gateway.token_file else None,
-        ) as client:
+        async with self._connect() as client:
             application = create_application(
                 client,
-                model=gateway.model,
+                model=settings.model,
                 limits=settings.limits,
                 allowed_hosts=settings.allowed_hosts,
             )

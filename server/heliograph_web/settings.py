@@ -6,42 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from heliograph.errors import ConfigurationError
-from heliograph.options import TlsOptions
 from heliograph_web.listening import ListenAddress
 from heliograph_web.protection import LOOPBACK_HOSTS
 from heliograph_web.upload import UploadLimits
-
-
-@dataclass(frozen=True)
-class GatewaySettings:
-    """How the gateway is reached."""
-
-    target: str = "127.0.0.1:9000"
-    """gRPC target."""
-    model: str | None = None
-    """Model asked where a request names none; None for the only one served."""
-    timeout: float = 10.0
-    """Seconds that an answer may take."""
-    token_file: Path | None = None
-    """File whose first line is the bearer token; read again when a call is made."""
-    tls: TlsOptions | None = None
-    """Encryption; None speaks plain text."""
-
-    def token(self) -> str:
-        """Return the token in force now.
-
-        Raises:
-            ConfigurationError: The file cannot be read, or has no token.
-        """
-        assert self.token_file is not None
-        try:
-            text = self.token_file.read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"cannot read the token file {self.token_file}") from error
-        lines = text.split()
-        if not lines:
-            raise ConfigurationError(f"the token file {self.token_file} is empty")
-        return lines[0]
 
 
 @dataclass(frozen=True)
@@ -50,8 +17,8 @@ class WebSettings:
 
     listen: ListenAddress
     """Address of the page."""
-    gateway: GatewaySettings = field(default_factory=GatewaySettings)
-    """How the gateway is reached."""
+    model: str | None = None
+    """Model asked where a request names none; None for the only one served."""
     limits: UploadLimits = field(default_factory=UploadLimits)
     """Limits of an upload."""
     allow_hosts: tuple[str, ...] = ()

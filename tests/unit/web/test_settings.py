@@ -7,7 +7,7 @@ import pytest
 
 from heliograph.errors import ConfigurationError
 from heliograph_web.listening import ListenAddress
-from heliograph_web.settings import GatewaySettings, WebSettings
+from heliograph_web.settings import WebSettings
 from heliograph_web.upload import UploadLimits
 
 LOOPBACK = ListenAddress("127.0.0.1", 8080)
@@ -64,23 +64,3 @@ def test_beyond_loopback_all_names_are_allowed_until_some_are_given() -> None:
 def test_limits_that_make_no_sense_are_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         UploadLimits(**limits)
-
-
-def test_the_token_is_the_first_line_of_its_file_as_it_is_now(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    gateway = GatewaySettings(token_file=file)
-
-    file.write_text("first\nsecond\n")
-    assert gateway.token() == "first"
-    file.write_text("renewed\n")
-    assert gateway.token() == "renewed"
-
-
-@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
-def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    file = tmp_path / "token"
-    if content is not None:
-        file.write_bytes(content)
-
-    with pytest.raises(ConfigurationError, match="token file"):
-        GatewaySettings(token_file=file).token()
