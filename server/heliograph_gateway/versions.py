@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -75,6 +76,18 @@ class _Sight:
     revision: int
 
 
+@dataclass
+class _Record:
+    """What the keeper remembers of a model's versions, beside those that are served."""
+
+    proved: dict[int, ServableVersion] = field(default_factory=dict)
+    """Passed, and not served yet."""
+    rejected: dict[int, str] = field(default_factory=dict)
+    """Failed for good, and why."""
+    passed_over: set[int] = field(default_factory=set)
+    """Newer than the stable version and not promoted, of which the log has been told."""
+
+
 class VersionKeeper:
     """Keeps the router up to date."""
 
@@ -95,8 +108,7 @@ class VersionKeeper:
         self._auto_promote = auto_promote
         self._poll_interval = poll_interval
         self._held: dict[str, frozenset[int]] = {}
-        self._rejected: dict[Servable, str] = {}
-        self._announced: set[Servable] = set()
+        self._records: defaultdict[str, _Record] = defaultdict(_Record)
 
     async def run(self) -> None:
         """Follow the repository until cancelled."""
@@ -107,34 +119,27 @@ class VersionKeeper:
     async def look(self) -> None:
         """Look at the repository once, and follow what has changed."""
         try:
-            sights = await asyncio.to_thread(self._see)
+            names = await asyncio.to_thread(self._repository.models)
         except ConfigurationError as error:
             # A volume that is away for a moment must not take the models with it.
             log.warning("cannot read the repository", error=error.message)
             return
-        for name in sorted(self._known() - {sight.name for sight in sights}):
-            await self._forget(name)
-        for sight in sights:
+        known = {model.name for model in self._router.models()}
+        for name in sorted(known.union(names)):
             try:
-                await self._follow(sight)
+                if name in names:
+                    await self._follow(await asyncio.to_thread(self._see, name))
+                else:
+                    await self._forget(name)
             except HeliographError as error:
-                self._refuse(sight.name, error.message)
+                self._refuse(name, error.message)
             except Exception as error:
-                log.exception("cannot follow the repository", model=sight.name)
-                self._refuse(sight.name, f"internal error: {type(error).__name__}")
+                log.exception("cannot follow the repository", model=name)
+                self._refuse(name, f"internal error: {type(error).__name__}")
 
-    def _see(self) -> list[_Sight]:
-        return [
-            _Sight(
-                name,
-                tuple(self._repository.versions(name)),
-                latest_revision(self._repository.model_path(name)),
-            )
-            for name in self._repository.models()
-        ]
-
-    def _known(self) -> set[str]:
-        return {model.name for model in self._router.models()}
+    def _see(self, name: str) -> _Sight:
+        path = self._repository.model_path(name)
+        return _Sight(name, tuple(self._repository.versions(name)), latest_revision(path))
 
     def _served(self, name: str) -> ServedModel | None:
         return next((model for model in self._router.models() if model.name == name), None)
@@ -142,9 +147,12 @@ class VersionKeeper:
     async def _follow(self, sight: _Sight) -> None:
         served = self._served(sight.name)
         table = served.table if served and served.serving else None
-        if sight.revision == 0:
+        if not sight.versions:
+            return  # Removed this moment: the next look forgets it.
+        if table is None and not sight.revision:
             await self._start(sight)
-        elif table is None or table.revision != sight.revision:
+        elif table is None or sight.revision > table.revision:
+            # A lower revision is a stale view of a shared volume, or a file that was deleted.
             await self._apply(sight.name)
         elif self._auto_promote:
             await self._promote_newest(sight, table)
@@ -153,23 +161,20 @@ class VersionKeeper:
 
     async def _start(self, sight: _Sight) -> None:
         """Give a model its first routing table: the newest version that proves itself is stable."""
-        reasons = []
         for number in reversed(sight.versions):
-            servable = Servable(sight.name, number)
-            try:
-                version = await self._prove(servable, {number})
-            except _PASSING:
-                raise
-            except HeliographError as error:
-                self._rejected[servable] = error.message
-                reasons.append(f"version {number}: {error.message}")
-                continue
-            table = RoutingTable(revision=1, stable=number)
-            if await self._write(sight.name, table):
-                self._serve(sight.name, table, {number: version})
-            return
+            version = await self._prove(Servable(sight.name, number), {number})
+            if version is not None:
+                table = RoutingTable(revision=1, stable=number)
+                if await self._write(sight.name, table):
+                    self._serve(sight.name, table, {number: version})
+                return
         await self._hold(sight.name, ())
-        raise CorruptVersionError("; ".join(reasons))
+        rejected = self._records[sight.name].rejected
+        raise CorruptVersionError(
+            "; ".join(
+                f"version {number}: {rejected[number]}" for number in reversed(sight.versions)
+            )
+        )
 
     async def _apply(self, name: str) -> None:
         """Serve by the highest revision of the routing table, once its versions are checked."""
@@ -178,14 +183,18 @@ class VersionKeeper:
             return
         served = self._served(name)
         old = dict(served.versions) if served else {}
+        # After a restart, one image tells whether all is as it was. What a new revision names has
+        # to show everything that it promises.
+        check = self._prover.prove if old else self._prover.smoke
         failures = await self._hold(name, {*table.versions(), *old})
         versions: dict[int, ServableVersion] = {}
         for number in table.versions():
             servable = Servable(name, number)
+            known = old.get(number) or self._records[name].proved.get(number)
             try:
                 if servable in failures:
                     raise CorruptVersionError(f"version {number}: {failures[servable]}")
-                versions[number] = old.get(number) or await self._prover.smoke(servable)
+                versions[number] = known or await check(servable)
             except HeliographError as error:
                 if number == table.stable:
                     raise
@@ -196,33 +205,41 @@ class VersionKeeper:
     async def _promote_newest(self, sight: _Sight, table: RoutingTable) -> None:
         """Prove a version newer than any that was ever stable, then make it stable."""
         newest = sight.versions[-1]
-        servable = Servable(sight.name, newest)
-        if newest <= table.stable or servable in self._rejected:
+        record = self._records[sight.name]
+        if newest <= table.stable or newest in record.rejected or newest in record.passed_over:
             return
         path = self._repository.model_path(sight.name)
         if newest <= await asyncio.to_thread(highest_stable, path):
-            return  # It was stable, and somebody went back from it.
-        try:
-            await self._prove(servable, {*table.versions(), newest})
-        except _PASSING as error:
-            log.warning("cannot prove", model=sight.name, version=newest, error=error.message)
+            # It was stable, and somebody went back from it.
+            record.passed_over.add(newest)
             return
-        except HeliographError as error:
-            self._rejected[servable] = error.message
-            log.error("version rejected", model=sight.name, version=newest, error=error.message)
+        if await self._prove(Servable(sight.name, newest), {*table.versions(), newest}) is None:
             await self._hold(sight.name, table.versions())
             return
         following = dataclasses.replace(table, revision=table.revision + 1, stable=newest)
         if await self._write(sight.name, following):
             await self._apply(sight.name)
 
-    async def _prove(self, servable: Servable, held: set[int]) -> ServableVersion:
-        if servable in self._rejected:
-            raise CorruptVersionError(self._rejected[servable])
-        failures = await self._hold(servable.model, held)
-        if servable in failures:
-            raise CorruptVersionError(failures[servable])
-        return await self._prover.prove(servable)
+    async def _prove(self, servable: Servable, held: set[int]) -> ServableVersion | None:
+        """Prove a version, once; None when it is rejected, and the record says why.
+
+        Raises:
+            HeliographError: The attempt says nothing about the version; another may.
+        """
+        name, number = servable
+        record = self._records[name]
+        if number not in record.proved and number not in record.rejected:
+            try:
+                failures = await self._hold(name, held)
+                if servable in failures:
+                    raise CorruptVersionError(failures[servable])
+                record.proved[number] = await self._prover.prove(servable)
+            except _PASSING:
+                raise
+            except HeliographError as error:
+                record.rejected[number] = error.message
+                log.error("version rejected", model=name, version=number, error=error.message)
+        return record.proved.get(number)
 
     async def _write(self, name: str, table: RoutingTable) -> bool:
         """Write a revision; False when another gateway on the same repository was faster.
@@ -255,6 +272,7 @@ class VersionKeeper:
         self, name: str, table: RoutingTable, versions: Mapping[int, ServableVersion]
     ) -> None:
         self._router.put(ServedModel(name, table, versions))
+        self._records[name].proved.clear()
         log.info("serving", model=name, version=table.stable, revision=table.revision)
 
     def _refuse(self, name: str, reason: str) -> None:
@@ -269,17 +287,19 @@ class VersionKeeper:
         """Stop serving a model whose directory has gone."""
         served = self._served(name)
         self._router.remove(name)
+        self._records.pop(name, None)
         log.warning("model removed", model=name)
         if served:
             await self._let_go(name, served.versions, {})
 
     def _announce(self, sight: _Sight, table: RoutingTable) -> None:
-        servable = Servable(sight.name, sight.versions[-1])
-        if servable.version > table.stable and servable not in self._announced:
-            self._announced.add(servable)
+        newest = sight.versions[-1]
+        record = self._records[sight.name]
+        if newest > table.stable and newest not in record.passed_over | record.rejected.keys():
+            record.passed_over.add(newest)
             log.info(
                 "a newer version waits; serve with --auto-promote to follow it",
                 model=sight.name,
-                version=servable.version,
+                version=newest,
                 stable=table.stable,
             )

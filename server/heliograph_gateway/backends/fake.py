@@ -36,6 +36,7 @@ class FakeBackend:
         """Every batch that was asked for, in order."""
         self._repository = repository
         self._compute = compute
+        self._loaded: dict[Servable, ModelContract] = {}
         self._running = asyncio.Event()
         self._running.set()
 
@@ -72,7 +73,10 @@ class FakeBackend:
         """See Backend."""
 
     def _contract(self, servable: Servable) -> ModelContract:
-        return read_contract(self._repository.version_path(*servable))
+        """Return the contract as it was when the version was first asked for: loaded is loaded."""
+        if servable not in self._loaded:
+            self._loaded[servable] = read_contract(self._repository.version_path(*servable))
+        return self._loaded[servable]
 
 
 def promised_signature(contract: ModelContract) -> SignatureDef:
