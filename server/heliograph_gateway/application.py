@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ class Gateway:
             self._preparation,
             batcher,
             self.metrics,
-            max_batch_images=settings.max_batch_images,
+            # A larger batch would always find the gateway full.
+            max_batch_images=min(settings.max_batch_images, settings.max_in_flight),
         )
         self._keeper = VersionKeeper(
             repository,
@@ -113,8 +115,10 @@ class Gateway:
         self._health = HealthReporter(self.router)
         self.metrics.follow(self.router)
         tokens = TokenAuthenticator(settings.token_file) if settings.token_file else None
+        self._credentials = _credentials(settings)
+        self._calls = CallInterceptor(self.metrics, tokens, access_log=settings.access_log)
         self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(self.metrics, tokens, access_log=settings.access_log)],
+            interceptors=[self._calls],
             options=_server_options(settings),
         )
         servicer = ClassifierServicer(pipeline, self.router, longest_call=settings.backend_timeout)
@@ -157,21 +161,37 @@ class Gateway:
         log.info("ready", address=self.address, metrics=self.metrics_address, models=serving)
 
     async def run_until_signal(self) -> None:
-        """Serve until SIGTERM or SIGINT, then stop."""
-        stop = asyncio.Event()
+        """Serve until SIGTERM or SIGINT, then stop; also while it still starts.
+
+        Raises:
+            HeliographError: As for `start`.
+        """
+
+        async def serve() -> None:
+            await self.start()
+            # These run for ever: one that ends has failed, and the gateway with it.
+            await asyncio.gather(*self._tasks)
+
+        serving = asyncio.create_task(serve())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, serving.cancel)
         try:
-            await self.start()
-            await stop.wait()
+            await asyncio.wait([serving])
+            if not serving.cancelled():
+                await serving
         finally:
             await self.stop()
+
+    async def look(self) -> None:
+        """Look at the repository now, instead of at the next interval."""
+        await self._keeper.look()
 
     async def stop(self) -> None:
         """Say NOT_SERVING, finish the calls in flight, end the model server."""
         log.info("draining", seconds=self._settings.drain_timeout)
         await self._health.stopping()
+        self._calls.drain()
         # Sends GOAWAY: clients open no new calls here, and those under way finish.
         await self._server.stop(self._settings.drain_timeout)
         for task in self._tasks:
@@ -197,10 +217,9 @@ class Gateway:
 
     def _bind(self) -> str:
         listen = self._settings.listen
-        credentials = _credentials(self._settings)
         try:
-            if credentials:
-                port = self._server.add_secure_port(listen, credentials)
+            if self._credentials:
+                port = self._server.add_secure_port(listen, self._credentials)
             else:
                 port = self._server.add_insecure_port(listen)
         except RuntimeError as error:
@@ -227,13 +246,33 @@ def _server_options(settings: Settings) -> list[tuple[str, int]]:
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    if settings.tls_certificate is None or settings.tls_key is None:
+    certificate, key, client_ca = (
+        settings.tls_certificate,
+        settings.tls_key,
+        settings.tls_client_ca,
+    )
+    if certificate is None or key is None:
         return None
-    client_ca = _read(settings.tls_client_ca) if settings.tls_client_ca else None
+    chain, private = _read(certificate), _read(key)
+    authorities = _read(client_ca) if client_ca else None
+    # gRPC would take files that are no certificates, and then refuse to listen without a reason.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(
+            f"{certificate} and {key} are no PEM certificate and the private key to it, "
+            "without a password"
+        ) from error
+    try:
+        if client_ca:
+            context.load_verify_locations(client_ca)
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(f"{client_ca} has no PEM certificates") from error
     return grpc.ssl_server_credentials(
-        [(_read(settings.tls_key), _read(settings.tls_certificate))],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
+        [(private, chain)],
+        root_certificates=authorities,
+        require_client_auth=authorities is not None,
     )
 
 

@@ -6,18 +6,26 @@ what nobody expected becomes INTERNAL with the request id under which it was log
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
-from heliograph.errors import HeliographError, InternalError
+from heliograph.errors import (
+    HeliographError,
+    InternalError,
+    InvalidArgumentError,
+    UnavailableError,
+)
 from heliograph.wire_errors import to_abort
 from heliograph_gateway.authentication import TokenAuthenticator
 from heliograph_gateway.metrics import GatewayMetrics
@@ -29,6 +37,9 @@ _OPEN_SERVICES = ("/grpc.health.v1.Health/",)
 """Answered without a token: load balancers ask for health and carry none."""
 _OUR_FAULT = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "UNIMPLEMENTED"}
 """Codes of a failure on our side, which is always logged."""
+
+_STREAM_GRACE = 0.2
+"""Seconds that streams get to end when the gateway drains."""
 
 log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -60,6 +71,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._authenticator = authenticator
         self._access_log = access_log
+        self._streams: set[asyncio.Timeout] = set()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -83,35 +95,59 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, method: str, handler: grpc.RpcMethodHandler[Any, Any]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         guard = self._authenticator if not method.startswith(_OPEN_SERVICES) else None
-        serializers = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        serializer = handler.response_serializer
         if handler.unary_unary:
             behaviour: Callable[[Any, Any], Awaitable[Any]] = handler.unary_unary
 
-            async def answer(request: Any, context: Context) -> Any:
+            async def answer(message: bytes, context: Context) -> Any:
                 async with _Record(self, method, context):
                     _authenticate(guard, context)
+                    # gRPC would parse before us, and tell the caller the text of an exception.
+                    request = _parse(handler, message)
                     return await behaviour(request, context)
 
-            return grpc.unary_unary_rpc_method_handler(answer, **serializers)
+            return grpc.unary_unary_rpc_method_handler(answer, None, serializer)
 
         stream: Any = handler.unary_stream or handler.stream_stream
 
-        async def answer_stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with _Record(self, method, context):
+        async def answer_stream(request: Any, context: Context) -> None:
+            async with _Record(self, method, context), self._until_draining():
                 _authenticate(guard, context)
+                if handler.unary_stream:
+                    request = _parse(handler, request)
                 responses = stream(request, context)
                 if hasattr(responses, "__aiter__"):
                     async for response in responses:
-                        yield response
+                        await context.write(response)
                 else:
                     await responses
 
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(answer_stream, **serializers)
-        return grpc.stream_stream_rpc_method_handler(answer_stream, **serializers)
+            return grpc.unary_stream_rpc_method_handler(answer_stream, None, serializer)
+        return grpc.stream_stream_rpc_method_handler(
+            answer_stream, handler.request_deserializer, serializer
+        )
+
+    def drain(self) -> None:
+        """End the streams, which are health watches and reflection and have no end of their own.
+
+        They get a moment to say what they have to say.
+        """
+        end = asyncio.get_running_loop().time() + _STREAM_GRACE
+        for limit in self._streams:
+            limit.reschedule(end)
+
+    @asynccontextmanager
+    async def _until_draining(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._streams.add(limit)
+                try:
+                    yield
+                finally:
+                    self._streams.discard(limit)
+        except TimeoutError as error:
+            raise UnavailableError("the gateway is shutting down") from error
 
     def record(self, method: str, call: Call, code: str, seconds: float, message: str) -> None:
         """Write down a finished call."""
@@ -190,6 +226,14 @@ class _Record:
 def _authenticate(guard: TokenAuthenticator | None, context: Context) -> None:
     if guard:
         guard.check(context.invocation_metadata() or ())
+
+
+def _parse(handler: grpc.RpcMethodHandler[Any, Any], message: bytes) -> Any:
+    parse = handler.request_deserializer
+    try:
+        return parse(message) if parse else message
+    except DecodeError as error:
+        raise InvalidArgumentError("the message is damaged, or of another type") from error
 
 
 def _request_id(context: Context) -> str:

@@ -52,10 +52,14 @@ class RunningGateway:
     """The generated stub."""
     brightness: Brightness
 
-    def request(self, image: bytes | None = None, **model: Any) -> ClassifyRequest:
+    def request(self, image: bytes | None = None, /, **model: Any) -> ClassifyRequest:
         """A request with an image, by default a good one, and fields of the model selector."""
         encoded = self.brightness.image() if image is None else image
         return ClassifyRequest(model=ModelSelector(**model), image=Image(encoded=encoded))
+
+    def raw(self, method: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
+        """A method of the service Classifier that takes and gives bytes."""
+        return self.channel.unary_unary(f"/heliograph.v1.Classifier/{method}")
 
     async def refusal(self, call: Awaitable[Any]) -> Refusal:
         """What a call that must fail says."""
@@ -97,6 +101,15 @@ def read_details(status: status_pb2.Status) -> dict[str, Any]:
         "request_id": info.metadata.get("request_id", ""),
         "retry_seconds": retry.retry_delay.ToNanoseconds() / 1e9 if retry in unpacked else None,
     }
+
+
+ReadDetails = Callable[[status_pb2.Status], dict[str, Any]]
+
+
+@pytest.fixture(name="read_details")
+def read_details_fixture() -> ReadDetails:
+    """Read ErrorInfo and RetryInfo of the error of an image."""
+    return read_details
 
 
 StartGateway = Callable[..., Awaitable[RunningGateway]]
