@@ -17,14 +17,15 @@ const slate = new Slate(find("slate"));
 const state = {
   models: [],
   maxImageBytes: Infinity,
-  details: null, // Of the chosen model.
+  details: null, // Of the chosen model; null while it is not known, or not served.
+  choosing: Promise.resolve(), // Settles when the model is chosen, or cannot be.
+  problem: null, // Why it cannot be.
   request: null, // AbortController of the question that is being asked.
   image: null, // File or drawing last asked about, to ask another model about it.
 };
 let pause;
 
 async function start() {
-  find("notice").hidden = true;
   try {
     const { models, default_model: preferred, max_image_bytes: largest } = await listModels();
     if (!models.length) throw new ServiceError("NO_MODELS");
@@ -42,23 +43,29 @@ async function start() {
   }
 }
 
+/** Start what ends with a model being chosen; then ask it about the image that is there. */
+function choose(step) {
+  state.choosing = step();
+  if (state.image) ask(state.image);
+}
+
 async function chooseModel() {
   const name = find("model").value;
-  find("notice").hidden = true;
   try {
     const model = state.models.find((known) => known.name === name);
     if (!model.serving) throw new ServiceError("MODEL_NOT_SERVING", model.reason);
     const details = await describeModel(name);
     if (find("model").value !== name) return;
     state.details = details;
+    state.problem = null;
+    find("notice").hidden = true;
   } catch (error) {
     if (find("model").value !== name) return;
     state.details = null;
     notify(error);
   }
   offerDrawing(state.details !== null && isDigits(state.details.class_names));
-  if (state.details && state.image) await ask(state.image);
-  else showNothing("The classes appear here.");
+  if (!state.image) showNothing("The classes appear here.");
 }
 
 /** Whether the classes are the ten digits, in order. */
@@ -107,12 +114,18 @@ function drawingSize() {
 
 async function ask(image) {
   state.image = image;
+  showWaiting();
+  await state.choosing;
+  if (state.image === image) await classifyImage(image);
+}
+
+async function classifyImage(image) {
   state.request?.abort();
   const request = new AbortController();
   state.request = request;
   showWaiting();
   try {
-    if (!state.details) throw new ServiceError("MODEL_NOT_SERVING");
+    if (!state.details) throw state.problem;
     if (image.size > state.maxImageBytes) throw new ServiceError("IMAGE_TOO_LARGE", find("file-hint").textContent);
     const answer = await classify(image, { model: state.details.name, topK: TOP_K, signal: request.signal });
     if (state.request === request) showAnswer(answer);
@@ -131,6 +144,7 @@ function forget() {
 }
 
 function notify(error) {
+  state.problem = error;
   const { message, detail = "" } = error;
   find("notice-text").textContent = detail ? `${message} (${detail})` : message;
   find("notice").hidden = false;
@@ -142,8 +156,8 @@ function imageIn(transfer) {
   return files.find(({ type }) => type.startsWith("image/")) ?? files[0];
 }
 
-find("retry").addEventListener("click", start);
-find("model").addEventListener("change", chooseModel);
+find("retry").addEventListener("click", () => choose(start));
+find("model").addEventListener("change", () => choose(chooseModel));
 find("ways").addEventListener("change", (event) => {
   chooseWay(event.target.value);
   forget();
@@ -196,4 +210,4 @@ slate.addEventListener("clear", () => {
 find("undo").addEventListener("click", () => slate.undo());
 find("clear").addEventListener("click", () => slate.clear());
 
-start();
+choose(start);
