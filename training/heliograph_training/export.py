@@ -7,6 +7,7 @@ model does not load in a session, and a session is what TensorFlow Serving uses.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,7 @@ def export(
         )
     if len(set(classes)) != len(classes) or not all(classes):
         raise ConfigurationError("class names must be unique and not empty")
+    _check_input(model, parsed)
     prepared = prepare_images(examples, parsed)
     provenance = Provenance(data_fingerprint=data_fingerprint)
     provenance.training.CopyFrom(_struct(training or {}))
@@ -140,14 +142,17 @@ def _write_saved_model(
     import keras
     import tensorflow as tf
 
+    shape = recipe.output.shape
     archive = keras.export.ExportArchive()
     try:
         archive.track(model)
-        archive.add_endpoint(
+        endpoint = archive.add_endpoint(
             SIGNATURE,
             lambda image: {OUTPUT: predict(image)},
-            input_signature=[tf.TensorSpec((None, *recipe.output.shape), tf.uint8, name=INPUT)],
+            input_signature=[tf.TensorSpec((None, *shape), tf.uint8, name=INPUT)],
         )
+        # Traces now what would else be traced, and fail, among the errors of writing.
+        endpoint.get_concrete_function()
         if encoded:
             decode = graph_of(recipe)
             archive.add_endpoint(
@@ -156,9 +161,8 @@ def _write_saved_model(
                 input_signature=[tf.TensorSpec((None,), tf.string, name=ENCODED_INPUT)],
             )
     except (ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ContractMismatchError(
-            f"the model does not take images of shape {list(recipe.output.shape)}: {reason}"
+            f"the model cannot be traced on images of shape {list(shape)}: {_reason(error)}"
         ) from error
     archive.write_out(str(directory), verbose=False)
 
@@ -194,6 +198,35 @@ def _prediction(
         return output
 
     return predict
+
+
+def _check_input(model: Any, recipe: Recipe) -> None:
+    """Compare the recipe with the model's input; Keras itself lets many a wrong size pass."""
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        # A model that was built by calling it does not say what it takes.
+        return
+    if len(inputs) != 1:
+        raise ContractMismatchError(
+            f"the model has {len(inputs)} inputs; export one that takes images and nothing else"
+        )
+    wanted = tuple(inputs[0].shape)[1:]
+    given = recipe.output.shape
+    fits = len(wanted) == len(given) and all(
+        want in (None, have) for want, have in zip(wanted, given, strict=True)
+    )
+    if not fits:
+        raise ContractMismatchError(
+            f"the model takes images of shape {list(wanted)} and the recipe {recipe} yields "
+            f"{list(given)}"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Return the first lines of one of Keras's long messages, without its colours, as one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    return " ".join(lines[:2]) or type(error).__name__
 
 
 def _takes_integers(model: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,8 +45,8 @@ class TrainingOptions:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1")
-        if not self.learning_rate > 0:
-            raise ConfigurationError("learning_rate must be above 0")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigurationError("learning_rate must be above 0 and finite")
         if not 0 <= self.dropout < 1:
             raise ConfigurationError("dropout must be at least 0 and below 1")
         if not 0 <= self.seed < 2**32:
@@ -93,14 +94,17 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class History:
-    """The course of a fit."""
+    """The course of a fit: at least one epoch with a finite validation loss."""
 
     epochs: tuple[EpochReport, ...]
 
     @property
     def best(self) -> EpochReport:
         """The epoch whose weights were kept: the one with the lowest validation loss."""
-        return min(self.epochs, key=lambda report: report.validation_loss)
+        return min(
+            (report for report in self.epochs if math.isfinite(report.validation_loss)),
+            key=lambda report: report.validation_loss,
+        )
 
 
 class FitObserver:
@@ -135,6 +139,9 @@ def fit(
 
     Returns:
         The network with its best weights, and the history.
+
+    Raises:
+        ConfigurationError: No epoch gave finite numbers.
     """
     import keras
 
@@ -164,13 +171,13 @@ def fit(
                 str(checkpoint), monitor="val_loss", save_best_only=True
             ),
             keras.callbacks.EarlyStopping("val_loss", patience=options.patience),
+            keras.callbacks.TerminateOnNaN(),
             _reporter(reports, observer or FitObserver()),
         ],
     )
-    if not checkpoint.exists():
-        raise ConfigurationError(
-            "training diverged: no epoch has a finite validation loss; lower the learning rate"
-        )
+    # Keras keeps the first epoch as the best so far, whatever it is worth.
+    if not any(math.isfinite(report.validation_loss) for report in reports):
+        raise ConfigurationError("training diverged in its first epoch; lower the learning rate")
     return keras.saving.load_model(checkpoint, compile=False), History(tuple(reports))
 
 

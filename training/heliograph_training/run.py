@@ -13,6 +13,7 @@ The directory appears whole, when the run is finished.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -268,8 +269,13 @@ def _configuration(
 def _history(history: History) -> dict[str, Any]:
     return {
         "best_epoch": history.best.epoch,
-        "epochs": [asdict(report) for report in history.epochs],
+        "epochs": [_without_nan(asdict(report)) for report in history.epochs],
     }
+
+
+def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Return figures as JSON can hold them; an epoch that diverges ends in NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:

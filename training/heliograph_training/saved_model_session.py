@@ -19,6 +19,8 @@ from heliograph.tfserving.v1.prediction_pb2 import SignatureDef
 
 _INIT_SIGNATURE = "__saved_model_init_op"
 _SERVE = "serve"
+_MISSING_VARIABLE = "Could not find variable"
+_HEADER = "Graph execution error:"
 
 
 def read_signatures(directory: Path) -> dict[str, SignatureDef]:
@@ -86,6 +88,7 @@ class SavedModelSession:
 
         Raises:
             ContractMismatchError: The signature refuses the inputs.
+            CorruptVersionError: It was saved in a way that a session cannot run.
         """
         import tensorflow as tf
 
@@ -94,6 +97,12 @@ class SavedModelSession:
         try:
             result: npt.NDArray[Any] = self._session.run(signature.outputs[output].name, feeds)
         except (tf.errors.OpError, ValueError, TypeError) as error:
+            if _MISSING_VARIABLE in str(error):
+                raise CorruptVersionError(
+                    f"signature {key} does not find its variables in a session, and TensorFlow "
+                    "Serving would not either; export Keras 3 models with "
+                    "heliograph_training.export or keras.export.ExportArchive"
+                ) from error
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
             raise ContractMismatchError(
                 f"signature {key} refuses {shapes}: {_first_line(error)}"
@@ -127,5 +136,5 @@ def _signatures(definitions: Mapping[str, Any]) -> dict[str, SignatureDef]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    lines = str(error).removeprefix(_HEADER).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -42,6 +42,7 @@ def test_options_and_augmentation_change_by_name() -> None:
         lambda: TrainingOptions(patience=0),
         lambda: TrainingOptions(learning_rate=0),
         lambda: TrainingOptions(learning_rate=float("nan")),
+        lambda: TrainingOptions(learning_rate=float("inf")),
         lambda: TrainingOptions(dropout=1),
         lambda: TrainingOptions(seed=-1),
         lambda: Augmentation(shift=1),

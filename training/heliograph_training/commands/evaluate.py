@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 from heliograph import Client, RetryOptions
-from heliograph.cli.connection import add_connection_arguments, connection_options
-from heliograph.client import DEFAULT_TARGET
+from heliograph.cli.connection import (
+    DEFAULT_TARGET,
+    add_connection_arguments,
+    connection_options,
+)
 from heliograph.errors import ConfigurationError
 from heliograph_training.commands.dataset_arguments import (
     add_dataset_arguments,

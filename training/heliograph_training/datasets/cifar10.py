@@ -7,8 +7,10 @@ JPEG or PNG files serve: `train/CLASS/*.jpg`, `test/CLASS/*.jpg`.
 
 from __future__ import annotations
 
+import sys
 import tarfile
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +85,9 @@ def _download() -> tuple[_Arrays, _Arrays]:
     import keras
 
     try:
-        (train, train_classes), (test, test_classes) = keras.datasets.cifar10.load_data()
+        # Keras shows its progress on stdout, which belongs to the command's output.
+        with redirect_stdout(sys.stderr):
+            (train, train_classes), (test, test_classes) = keras.datasets.cifar10.load_data()
     except Exception as error:
         # Keras raises a bare Exception when a download fails.
         raise UnavailableError(
