@@ -355,7 +355,7 @@ global___ImageResult = ImageResult
 
 @typing.final
 class StreamClassifyRequest(google.protobuf.message.Message):
-    """StreamClassifyRequest is one image of a stream."""
+    """StreamClassifyRequest is one image of a stream, or a few that travel together."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -363,13 +363,14 @@ class StreamClassifyRequest(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     IMAGE_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
+    MORE_IMAGES_FIELD_NUMBER: builtins.int
     correlation_id: builtins.int
-    """correlation_id is chosen by the client and returned with the result; unique among the images of
+    """correlation_id is chosen by the client and returned with the result; unique among the messages of
     the stream that are not answered yet.
     """
     @property
     def model(self) -> global___ModelSelector:
-        """model that answers this image."""
+        """model that answers this message, with one version."""
 
     @property
     def image(self) -> global___Image:
@@ -377,7 +378,14 @@ class StreamClassifyRequest(google.protobuf.message.Message):
 
     @property
     def options(self) -> global___ClassifyOptions:
-        """options of this ranking."""
+        """options of every ranking."""
+
+    @property
+    def more_images(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Image]:
+        """more_images are answered together with `image`, in one response. A message costs more than a small
+        image does, so that small images had better share one. With `image`, as many as one BatchClassify
+        may have.
+        """
 
     def __init__(
         self,
@@ -386,30 +394,36 @@ class StreamClassifyRequest(google.protobuf.message.Message):
         model: global___ModelSelector | None = ...,
         image: global___Image | None = ...,
         options: global___ClassifyOptions | None = ...,
+        more_images: collections.abc.Iterable[global___Image] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["image", b"image", "model", b"model", "options", b"options"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["correlation_id", b"correlation_id", "image", b"image", "model", b"model", "options", b"options"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["correlation_id", b"correlation_id", "image", b"image", "model", b"model", "more_images", b"more_images", "options", b"options"]) -> None: ...
 
 global___StreamClassifyRequest = StreamClassifyRequest
 
 @typing.final
 class StreamClassifyResponse(google.protobuf.message.Message):
-    """StreamClassifyResponse is the answer to one image of a stream."""
+    """StreamClassifyResponse is the answer to one message of a stream."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CORRELATION_ID_FIELD_NUMBER: builtins.int
     SERVED_BY_FIELD_NUMBER: builtins.int
     RESULT_FIELD_NUMBER: builtins.int
+    MORE_RESULTS_FIELD_NUMBER: builtins.int
     correlation_id: builtins.int
     """correlation_id of the request that is answered."""
     @property
     def served_by(self) -> global___ServedBy:
-        """served_by names the version that answered; unset when the result is an error."""
+        """served_by names the version that was asked; unset when none was, as for an unknown model."""
 
     @property
     def result(self) -> global___ImageResult:
         """result of the image."""
+
+    @property
+    def more_results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ImageResult]:
+        """more_results are the results of `more_images`, in their order and as many."""
 
     def __init__(
         self,
@@ -417,9 +431,10 @@ class StreamClassifyResponse(google.protobuf.message.Message):
         correlation_id: builtins.int = ...,
         served_by: global___ServedBy | None = ...,
         result: global___ImageResult | None = ...,
+        more_results: collections.abc.Iterable[global___ImageResult] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["result", b"result", "served_by", b"served_by"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["correlation_id", b"correlation_id", "result", b"result", "served_by", b"served_by"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["correlation_id", b"correlation_id", "more_results", b"more_results", "result", b"result", "served_by", b"served_by"]) -> None: ...
 
 global___StreamClassifyResponse = StreamClassifyResponse
 

@@ -69,8 +69,10 @@ class ClassifierServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamClassify(self, request_iterator, context):
-        """StreamClassify answers a stream of images, each as soon as it is ready: responses may overtake
-        each other and are matched by `correlation_id`.
+        """StreamClassify answers a stream of images, each message as soon as it is ready: responses may
+        overtake each other and are matched by `correlation_id`. An error of an image, or of all images of
+        a message, stands in the place of its result and does not end the stream. The stream ends with
+        UNAVAILABLE when the gateway shuts down; what was not answered then can be sent again elsewhere.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

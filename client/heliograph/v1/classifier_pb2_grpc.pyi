@@ -44,8 +44,10 @@ class ClassifierStub:
         heliograph.v1.classifier_pb2.StreamClassifyRequest,
         heliograph.v1.classifier_pb2.StreamClassifyResponse,
     ]
-    """StreamClassify answers a stream of images, each as soon as it is ready: responses may overtake
-    each other and are matched by `correlation_id`.
+    """StreamClassify answers a stream of images, each message as soon as it is ready: responses may
+    overtake each other and are matched by `correlation_id`. An error of an image, or of all images of
+    a message, stands in the place of its result and does not end the stream. The stream ends with
+    UNAVAILABLE when the gateway shuts down; what was not answered then can be sent again elsewhere.
     """
 
     GetModel: grpc.UnaryUnaryMultiCallable[
@@ -86,8 +88,10 @@ class ClassifierAsyncStub:
         heliograph.v1.classifier_pb2.StreamClassifyRequest,
         heliograph.v1.classifier_pb2.StreamClassifyResponse,
     ]
-    """StreamClassify answers a stream of images, each as soon as it is ready: responses may overtake
-    each other and are matched by `correlation_id`.
+    """StreamClassify answers a stream of images, each message as soon as it is ready: responses may
+    overtake each other and are matched by `correlation_id`. An error of an image, or of all images of
+    a message, stands in the place of its result and does not end the stream. The stream ends with
+    UNAVAILABLE when the gateway shuts down; what was not answered then can be sent again elsewhere.
     """
 
     GetModel: grpc.aio.UnaryUnaryMultiCallable[
@@ -134,8 +138,10 @@ class ClassifierServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[heliograph.v1.classifier_pb2.StreamClassifyRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[heliograph.v1.classifier_pb2.StreamClassifyResponse], collections.abc.AsyncIterator[heliograph.v1.classifier_pb2.StreamClassifyResponse]]:
-        """StreamClassify answers a stream of images, each as soon as it is ready: responses may overtake
-        each other and are matched by `correlation_id`.
+        """StreamClassify answers a stream of images, each message as soon as it is ready: responses may
+        overtake each other and are matched by `correlation_id`. An error of an image, or of all images of
+        a message, stands in the place of its result and does not end the stream. The stream ends with
+        UNAVAILABLE when the gateway shuts down; what was not answered then can be sent again elsewhere.
         """
 
     @abc.abstractmethod
