@@ -13,11 +13,12 @@ from google.protobuf import descriptor_pb2
 FileDescriptorSet = descriptor_pb2.FileDescriptorSet
 
 
-def generated_files(folder: Path) -> dict[str, bytes]:
+def generated_files(root: Path) -> dict[str, bytes]:
     return {
-        str(path.relative_to(folder)): path.read_bytes()
+        str(path.relative_to(root)): path.read_bytes()
+        for packages in ("client", "server")
         for pattern in ("*_pb2*.py", "*_pb2*.pyi")
-        for path in folder.rglob(pattern)
+        for path in (root / packages).rglob(pattern)
     }
 
 
@@ -28,11 +29,34 @@ def test_generating_again_changes_no_byte(
         [generator_python, root / "protos" / "generate.py", "--output", tmp_path], check=True
     )
 
-    committed, generated = generated_files(root / "client"), generated_files(tmp_path)
+    committed, generated = generated_files(root), generated_files(tmp_path)
 
     assert committed.keys() == generated.keys(), "run make gen"
     changed = [name for name, content in committed.items() if generated[name] != content]
     assert changed == [], "run make gen"
+
+
+def test_the_sdk_does_not_register_the_names_of_the_open_inference_protocol(
+    sdk_python: Path,
+) -> None:
+    program = """
+import pkgutil, importlib, heliograph
+from google.protobuf import descriptor_pool
+
+for module in pkgutil.walk_packages(heliograph.__path__, "heliograph."):
+    if module.name.endswith(("_pb2", "_pb2_grpc")):
+        importlib.import_module(module.name)
+from heliograph import AsyncClient, Client
+
+pool = descriptor_pool.Default()
+print(pool.FindServiceByName("heliograph.v1.Classifier").name)
+pool.FindServiceByName("inference.GRPCInferenceService")
+"""
+
+    result = subprocess.run([sdk_python, "-c", program], capture_output=True, text=True)
+
+    assert result.stdout == "Classifier\n"
+    assert "KeyError" in result.stderr.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Generated from protos/inference: the Open Inference Protocol, version 2."""
