@@ -51,6 +51,8 @@ class _Work:
     row: np.ndarray
     deadline: float
     outcome: asyncio.Future[Outcome]
+    sent: int = 0
+    """When it left the queue, in nanoseconds of `time.perf_counter_ns()`."""
 
     def abandoned(self, now: float) -> bool:
         """Whether nobody waits for the outcome any more."""
@@ -96,7 +98,10 @@ class ContinuousBatcher:
         self, version: ServableVersion, rows: Sequence[np.ndarray], deadline: float
     ) -> list[Outcome]:
         """See Batcher."""
+        if not rows:
+            return []
         loop = asyncio.get_running_loop()
+        start = time.perf_counter_ns()
         works = [_Work(row, deadline, loop.create_future()) for row in rows]
         queue = self._queues.setdefault(version.servable, _Queue())
         queue.waiting.extend(works)
@@ -104,7 +109,7 @@ class ContinuousBatcher:
         try:
             # The event loop's clock is `time.monotonic()`.
             async with asyncio.timeout_at(deadline):
-                return await asyncio.gather(*(work.outcome for work in works))
+                outcomes = await asyncio.gather(*(work.outcome for work in works))
         except TimeoutError as error:
             raise DeadlineExceededError(
                 "the deadline passed before the model had answered"
@@ -113,6 +118,10 @@ class ContinuousBatcher:
             # Whoever leaves early takes along what is still waiting.
             for work in works:
                 work.outcome.cancel()
+        sent = max(work.sent for work in works)
+        version.statistics.queued.add(sent - start)
+        version.statistics.predicted.add(time.perf_counter_ns() - sent)
+        return outcomes
 
     def _dispatch(self, version: ServableVersion, queue: _Queue) -> None:
         while queue.in_flight < self._max_in_flight:
@@ -127,11 +136,12 @@ class ContinuousBatcher:
             self._queues.pop(version.servable, None)
 
     def _take(self, queue: _Queue) -> list[_Work]:
-        now = time.monotonic()
+        now, sent = time.monotonic(), time.perf_counter_ns()
         batch: list[_Work] = []
         while queue.waiting and len(batch) < self._max_batch_size:
             work = queue.waiting.popleft()
             if not work.abandoned(now):
+                work.sent = sent
                 batch.append(work)
         return batch
 
@@ -172,6 +182,8 @@ class ContinuousBatcher:
         # The caller with the most time left decides, so that a short deadline does not fail the
         # others; each caller's own deadline still ends its wait.
         remaining = max(work.deadline for work in batch) - time.monotonic()
+        version.statistics.last_batch = time.time()
+        start = time.perf_counter_ns()
         outputs = await self._backend.predict(
             version.servable,
             {contract.input.tensor: rows},
@@ -186,6 +198,7 @@ class ContinuousBatcher:
                 f"model {version.servable} gave {given} as {contract.output.tensor} instead of "
                 f"float32 {list(expected)}"
             )
+        version.statistics.batches[len(rows)].add(time.perf_counter_ns() - start)
         return output
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-import numpy as np
-
-from heliograph.errors import HeliographError, InvalidArgumentError
+from heliograph.errors import HeliographError, InvalidArgumentError, ModelOutputError
 from heliograph.v1.classifier_pb2 import (
     BatchClassifyRequest,
     BatchClassifyResponse,
@@ -14,18 +15,32 @@ from heliograph.v1.classifier_pb2 import (
     ClassifyOptions,
     ClassifyRequest,
     ClassifyResponse,
+    Image,
     ImageResult,
+    ModelSelector,
     ServedBy,
 )
 from heliograph.wire_errors import to_status
 from heliograph_gateway.admission import Admission
-from heliograph_gateway.batching import Batcher
+from heliograph_gateway.batching import Batcher, Outcome
 from heliograph_gateway.calls import current_call
 from heliograph_gateway.metrics import GatewayMetrics
 from heliograph_gateway.preparation import Preparation
 from heliograph_gateway.ranking import rank, scores_of
 from heliograph_gateway.routing import Route, Router
 from heliograph_gateway.servables import ServableVersion
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of the images of a request."""
+
+    served_by: ServedBy
+    """The version that answered."""
+    outcomes: Sequence[Classification | HeliographError]
+    """Of each image, in their order: its classes, or why there are none."""
 
 
 class Pipeline:
@@ -46,7 +61,8 @@ class Pipeline:
         self._preparation = preparation
         self._batcher = batcher
         self._metrics = metrics
-        self._max_batch_images = max_batch_images
+        self.max_batch_images = max_batch_images
+        """Largest number of images in one request."""
 
     async def classify(self, request: ClassifyRequest, deadline: float) -> ClassifyResponse:
         """Classify one image.
@@ -58,16 +74,9 @@ class Pipeline:
         Raises:
             HeliographError: The request is refused, or failed; see docs/errors.md.
         """
-        _check_options(request.options)
-        with self._admission.admit(1, deadline - time.monotonic()):
-            route = self._router.resolve(request.model)
-            with route.version.in_use():
-                with self._metrics.stage("prepare"):
-                    row = await self._preparation.prepare(route.version, request.image)
-                with self._metrics.stage("predict"):
-                    [outcome] = await self._batcher.submit(route.version, [row], deadline)
-                classification = self._rank(route.version, outcome, request.options)
-        return ClassifyResponse(served_by=_served_by(route), classification=classification)
+        answer = await self.answer(request.model, [request.image], request.options, deadline)
+        [classification] = all_of(answer.outcomes)
+        return ClassifyResponse(served_by=answer.served_by, classification=classification)
 
     async def classify_batch(
         self, request: BatchClassifyRequest, deadline: float
@@ -81,53 +90,124 @@ class Pipeline:
         Raises:
             HeliographError: No image could be looked at, or the backend failed.
         """
-        _check_options(request.options)
-        count = len(request.images)
-        if not 1 <= count <= self._max_batch_images:
-            raise InvalidArgumentError(
-                f"the batch has {count} images; send 1 to {self._max_batch_images}"
-            )
-        with self._admission.admit(count, deadline - time.monotonic()):
-            route = self._router.resolve(request.model)
-            with route.version.in_use():
-                with self._metrics.stage("prepare"):
-                    prepared = await self._preparation.prepare_all(route.version, request.images)
-                rows = [row for row in prepared if not isinstance(row, HeliographError)]
-                with self._metrics.stage("predict"):
-                    predicted = iter(await self._batcher.submit(route.version, rows, deadline))
-                results = [
-                    self._result(
-                        route.version,
-                        row if isinstance(row, HeliographError) else next(predicted),
-                        request.options,
-                    )
-                    for row in prepared
-                ]
-        return BatchClassifyResponse(served_by=_served_by(route), results=results)
+        self.check_count(len(request.images))
+        served_by, results = await self.classify_images(
+            request.model, request.images, request.options, deadline
+        )
+        return BatchClassifyResponse(served_by=served_by, results=results)
 
-    def _result(
+    async def classify_images(
+        self,
+        selector: ModelSelector,
+        images: Sequence[Image],
+        options: ClassifyOptions,
+        deadline: float,
+    ) -> tuple[ServedBy, list[ImageResult]]:
+        """Classify several images as for `classify_batch`."""
+        answer = await self.answer(selector, images, options, deadline, partial=True)
+        return answer.served_by, [_image_result(outcome) for outcome in answer.outcomes]
+
+    async def answer(
+        self,
+        selector: ModelSelector,
+        images: Sequence[Image],
+        options: ClassifyOptions,
+        deadline: float,
+        *,
+        partial: bool = False,
+    ) -> Answer:
+        """Classify images with one version.
+
+        Args:
+            selector: Model and version that answers.
+            images: At least one.
+            options: Of every ranking.
+            deadline: Of the caller, in seconds of `time.monotonic()`.
+            partial: Whether an image that fails by itself has its error among the outcomes;
+                otherwise its error is raised, and no further stage is begun.
+
+        Raises:
+            HeliographError: The request is refused, or failed; see docs/errors.md.
+        """
+        _check_options(options)
+        with self._admission.admit(len(images), deadline - time.monotonic()):
+            route = self._router.resolve(selector)
+            with route.version.in_use(), route.version.statistics.request():
+                outcomes = await self._run(route.version, images, options, deadline, partial)
+        return Answer(_served_by(route), outcomes)
+
+    def check_count(self, count: int) -> None:
+        """Check the number of images in one request.
+
+        Raises:
+            InvalidArgumentError: There are none, or too many.
+        """
+        if not 1 <= count <= self.max_batch_images:
+            raise InvalidArgumentError(
+                f"the batch has {count} images; send 1 to {self.max_batch_images}"
+            )
+
+    async def _run(
         self,
         version: ServableVersion,
-        outcome: np.ndarray | HeliographError,
+        images: Sequence[Image],
         options: ClassifyOptions,
-    ) -> ImageResult:
-        try:
-            return ImageResult(classification=self._rank(version, outcome, options))
-        except HeliographError as error:
-            error.request_id = current_call.get().request_id
-            return ImageResult(error=to_status(error))
+        deadline: float,
+        partial: bool,
+    ) -> list[Classification | HeliographError]:
+        statistics = version.statistics
+        with self._metrics.stage("prepare", statistics.prepared):
+            rows = await self._preparation.prepare_all(version, images)
+            if not partial:
+                all_of(rows)
+        with self._metrics.stage("predict"):
+            good = [row for row in rows if not isinstance(row, HeliographError)]
+            predicted = iter(await self._batcher.submit(version, good, deadline))
+            outputs = [row if isinstance(row, HeliographError) else next(predicted) for row in rows]
+            if not partial:
+                all_of(outputs)
+        with self._metrics.stage("rank", statistics.ranked):
+            ranked = [self._rank(version, output, options) for output in outputs]
+            if not partial:
+                all_of(ranked)
+        return ranked
 
     def _rank(
-        self,
-        version: ServableVersion,
-        outcome: np.ndarray | HeliographError,
-        options: ClassifyOptions,
-    ) -> Classification:
-        if isinstance(outcome, HeliographError):
-            raise outcome
-        [scores] = scores_of(outcome, version.contract.output.activation)
+        self, version: ServableVersion, output: Outcome | HeliographError, options: ClassifyOptions
+    ) -> Classification | HeliographError:
+        if isinstance(output, HeliographError):
+            return output
+        try:
+            [scores] = scores_of(output, version.contract.output.activation)
+        except ModelOutputError as error:
+            return error
         self._metrics.classified(version, int(scores.argmax()))
         return rank(scores, version.class_names, options)
+
+
+def all_of(outcomes: Sequence[_Result | HeliographError]) -> list[_Result]:
+    """Return the outcomes of all images.
+
+    Raises:
+        HeliographError: An image failed: the error of the first that did. Where there are several
+            images, its message names the index, from 0.
+    """
+    results: list[_Result] = []
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, HeliographError):
+            if len(outcomes) == 1:
+                raise outcome
+            message = f"image {index}: {outcome.message}"
+            raise type(outcome)(message, retry_after=outcome.retry_after) from outcome
+        results.append(outcome)
+    return results
+
+
+def _image_result(outcome: Classification | HeliographError) -> ImageResult:
+    if isinstance(outcome, HeliographError):
+        outcome.request_id = current_call.get().request_id
+        return ImageResult(error=to_status(outcome))
+    return ImageResult(classification=outcome)
 
 
 def _served_by(route: Route) -> ServedBy:

@@ -45,13 +45,18 @@ class Preparation:
         return await loop.run_in_executor(self._threads, self._prepare, version, image)
 
     async def prepare_all(
-        self, version: ServableVersion, images: Iterable[Image]
+        self, version: ServableVersion, images: Sequence[Image]
     ) -> list[np.ndarray | HeliographError]:
         """Return each image as a batch of one, or what `prepare` would raise for it.
 
-        All go to the threads: many small images, one after the other, would hold up the calls of
-        others for as long as a large one does.
+        Several go to the threads: many small images, one after the other, would hold up the calls
+        of others for as long as a large one does.
         """
+        if len(images) == 1:
+            try:
+                return [await self.prepare(version, images[0])]
+            except HeliographError as error:
+                return [error]
         loop = asyncio.get_running_loop()
         parts = await asyncio.gather(
             *(

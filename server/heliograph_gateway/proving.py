@@ -25,6 +25,7 @@ from heliograph_gateway.backends import Backend
 from heliograph_gateway.batching import Batcher
 from heliograph_gateway.ranking import scores_of
 from heliograph_gateway.servables import Servable, ServableVersion
+from heliograph_gateway.statistics import Statistics
 
 
 class Prover:
@@ -94,6 +95,8 @@ class Prover:
         tolerance = _tolerance(version.contract, self._device)
         for example, row in zip(examples, scores.tolist(), strict=True):
             check_probabilities(example, row, tolerance)
+        # What the check has computed nobody had asked for.
+        version.statistics = Statistics()
 
 
 def _prepare(

@@ -14,6 +14,7 @@ from heliograph.contract import recipe_of
 from heliograph.errors import InvalidTensorError
 from heliograph.preprocessing import Recipe
 from heliograph.v1.contract_pb2 import Dtype, ModelContract
+from heliograph_gateway.statistics import Statistics
 
 _NUMPY_DTYPES: dict[Dtype.ValueType, np.dtype[Any]] = {
     Dtype.DTYPE_UINT8: np.dtype(np.uint8),
@@ -44,6 +45,8 @@ class ServableVersion:
     """Element type of the input."""
     shape: tuple[int, ...]
     """Shape of the input without the batch dimension."""
+    statistics: Statistics = field(default_factory=Statistics)
+    """What requests have asked of it."""
     _in_flight: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
