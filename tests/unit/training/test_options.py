@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,10 +22,33 @@ from heliograph_training.fit import (
     with_options,
 )
 
+DOCUMENT = Path(__file__).parents[3] / "docs" / "training.md"
+
 
 def test_digits_are_never_flipped_and_photos_are() -> None:
     flips = {name: default_options(name).augmentation.flip for name in DATASETS}
     assert flips == {"digits": False, "cifar10": True, "folder": True}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_document_has_the_options_that_are_used(name: str) -> None:
+    lines = DOCUMENT.read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("| | flip |"))
+    row = next(line for line in lines[start:] if line.startswith(f"| `{name}` |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")][1:]
+    options = default_options(name)
+    augmentation = options.augmentation
+    assert cells[0].startswith("yes" if augmentation.flip else "no")
+    figures = [float(cell) if cell != "–" else 0.0 for cell in cells[1:]]
+    assert figures == [
+        augmentation.shift,
+        augmentation.zoom,
+        augmentation.noise,
+        options.dropout,
+        options.epochs,
+        options.batch_size,
+        options.learning_rate,
+    ]
 
 
 def test_options_and_augmentation_change_by_name() -> None:
