@@ -25,7 +25,7 @@ from heliograph_gateway.backends.tfs import TensorFlowServing
 from heliograph_gateway.batching import ContinuousBatcher
 from heliograph_gateway.calls import CallInterceptor
 from heliograph_gateway.embedded import EmbeddedModelServer
-from heliograph_gateway.health import CLASSIFIER, HealthReporter
+from heliograph_gateway.health import CLASSIFIER, HealthServicer
 from heliograph_gateway.metrics import GatewayMetrics, MetricsServer
 from heliograph_gateway.pipeline import Pipeline
 from heliograph_gateway.preparation import Preparation
@@ -112,7 +112,7 @@ class Gateway:
             poll_interval=settings.poll_interval,
         )
 
-        self._health = HealthReporter(self.router)
+        self._health = HealthServicer(self.router)
         self.metrics.follow(self.router)
         tokens = TokenAuthenticator(settings.token_file) if settings.token_file else None
         self._credentials = _credentials(settings)
@@ -123,7 +123,7 @@ class Gateway:
         )
         servicer = ClassifierServicer(pipeline, self.router, longest_call=settings.backend_timeout)
         classifier_pb2_grpc.add_ClassifierServicer_to_server(servicer, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.reflection:
             health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
             names = (CLASSIFIER, health, reflection.SERVICE_NAME)
@@ -143,7 +143,6 @@ class Gateway:
             ConfigurationError: There is no repository, or a certificate cannot be read.
         """
         await asyncio.to_thread(self._check_repository)
-        await self._health.starting()
         self.address = self._bind()
         if self._settings.metrics_listen:
             self._metrics_server = MetricsServer(self.metrics, self._settings.metrics_listen)
@@ -153,9 +152,8 @@ class Gateway:
             await self._embedded.start()
             self._run(self._embedded.supervise)
         await self._keeper.look()
-        await self._health.report()
+        self._health.started()
         self._run(self._keeper.run)
-        self._run(self._health.run)
         self._run(self.metrics.watch_event_loop)
         serving = [model.name for model in self.router.models() if model.serving]
         log.info("ready", address=self.address, metrics=self.metrics_address, models=serving)
@@ -190,7 +188,7 @@ class Gateway:
     async def stop(self) -> None:
         """Say NOT_SERVING, finish the calls in flight, end the model server."""
         log.info("draining", seconds=self._settings.drain_timeout)
-        await self._health.stopping()
+        self._health.stopping()
         self._calls.drain()
         # Sends GOAWAY: clients open no new calls here, and those under way finish.
         await self._server.stop(self._settings.drain_timeout)

@@ -197,12 +197,15 @@ class _Record:
             elif isinstance(error, grpc.aio.AbortError):
                 # A servicer that is not ours has ended the call itself.
                 status = grpc.StatusCode(self._context.code()).name
+            elif isinstance(error, grpc.aio.InternalError):
+                # Nothing could be sent any more: the caller has gone.
+                status = grpc.StatusCode.CANCELLED.name
             elif isinstance(error, Exception):
                 unexpected = self._unexpected(error)
                 status, message = unexpected.status, unexpected.message
                 await self._abort(unexpected)
             elif error is not None:
-                status = "CANCELLED"
+                status = grpc.StatusCode.CANCELLED.name
         finally:
             seconds = time.perf_counter() - self._start
             self._interceptor.record(self._method, self._call, status, seconds, message)

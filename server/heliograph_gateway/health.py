@@ -1,56 +1,92 @@
-"""`grpc.health.v1`: overall, for the service, and per model, each on its own."""
+"""`grpc.health.v1`: overall, for the service, and per model, each on its own.
+
+The servicer of grpcio-health-checking holds a lock while it writes to a watcher, so that one who
+does not read would hold up the news for all others, and the end of the gateway. Here a change
+never waits for anybody.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from grpc_health.v1.health import aio
-from grpc_health.v1.health_pb2 import HealthCheckResponse
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health_pb2 import (
+    HealthCheckRequest,
+    HealthCheckResponse,
+    HealthListRequest,
+    HealthListResponse,
+)
 
+from heliograph.errors import NotFoundError
 from heliograph.v1.classifier_pb2 import DESCRIPTOR
 from heliograph_gateway.routing import Router
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 OVERALL = ""
 CLASSIFIER = DESCRIPTOR.services_by_name["Classifier"].full_name
 
 
-class HealthReporter:
-    """Keeps the health of the services equal to what the router says."""
+class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # not annotated
+    """Says what the router says: models are healthy while they are served."""
 
     def __init__(self, router: Router) -> None:
-        self.servicer = aio.HealthServicer()
+        """Follow a router; nothing is serving before `started`."""
         self._router = router
+        self._serving = False
         self._changed = asyncio.Event()
-        self._models: set[str] = set()
-        router.subscribe(self._changed.set)
+        router.subscribe(self._notify)
 
-    async def report(self) -> None:
-        """Publish the state of the router now; the gateway as a whole is serving."""
-        for name in (OVERALL, CLASSIFIER):
-            await self.servicer.set(name, HealthCheckResponse.SERVING)
-        models = self._router.models()
-        for model in models:
-            status = (
-                HealthCheckResponse.SERVING if model.serving else HealthCheckResponse.NOT_SERVING
-            )
-            await self.servicer.set(f"model/{model.name}", status)
-        names = {model.name for model in models}
-        for name in self._models - names:
-            await self.servicer.set(f"model/{name}", HealthCheckResponse.SERVICE_UNKNOWN)
-        self._models = names
+    def started(self) -> None:
+        """Say from now on that the gateway is serving, and its models as the router has them."""
+        self._serving = True
+        self._notify()
 
-    async def run(self) -> None:
-        """Publish every change until cancelled."""
+    def stopping(self) -> None:
+        """Say from now on that nothing is serving."""
+        self._serving = False
+        self._notify()
+
+    def statuses(self) -> dict[str, str]:
+        """Return SERVING or NOT_SERVING for every name."""
+        serving = {OVERALL: True, CLASSIFIER: True} | {
+            f"model/{model.name}": model.serving for model in self._router.models()
+        }
+        return {
+            name: "SERVING" if self._serving and serves else "NOT_SERVING"
+            for name, serves in serving.items()
+        }
+
+    async def Check(  # noqa: N802
+        self, request: HealthCheckRequest, context: Context
+    ) -> HealthCheckResponse:
+        """Answer for one name."""
+        status = self.statuses().get(request.service)
+        if status is None:
+            raise NotFoundError("there is no such service; a model is called model/NAME")
+        return HealthCheckResponse(status=status)
+
+    async def List(  # noqa: N802
+        self, request: HealthListRequest, context: Context
+    ) -> HealthListResponse:
+        """Answer for every name."""
+        answers = {name: HealthCheckResponse(status=now) for name, now in self.statuses().items()}
+        return HealthListResponse(statuses=answers)
+
+    async def Watch(self, request: HealthCheckRequest, context: Context) -> None:  # noqa: N802
+        """Send the status of one name now and after every change."""
+        sent = None
         while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await self.report()
+            # Taken before the status is read, so that no change falls between the two.
+            changed = self._changed
+            status = self.statuses().get(request.service, "SERVICE_UNKNOWN")
+            if status != sent:
+                await context.write(HealthCheckResponse(status=status))
+                sent = status
+            await changed.wait()
 
-    async def starting(self) -> None:
-        """Say that nothing is served yet."""
-        for name in (OVERALL, CLASSIFIER):
-            await self.servicer.set(name, HealthCheckResponse.NOT_SERVING)
-
-    async def stopping(self) -> None:
-        """Say for good that nothing is served any more."""
-        await self.servicer.enter_graceful_shutdown()
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -125,15 +125,17 @@ class GatewayMetrics:
         self._classes.labels(version.servable.model, version.class_names[index]).inc()
 
     def follow(self, router: Router) -> None:
-        """Keep the routed versions up to date."""
+        """Keep the routed versions up to date; a model that has gone keeps a 0."""
+        seen: set[str] = set()
 
         def publish() -> None:
-            for model in router.models():
-                table = model.table
-                stable = table.stable if table and model.serving else 0
-                candidate = (table.candidate or 0) if table else 0
-                self._routed.labels(model.name, "stable").set(stable)
-                self._routed.labels(model.name, "candidate").set(candidate)
+            models = {model.name: model for model in router.models()}
+            seen.update(models)
+            for name in seen:
+                model = models.get(name)
+                table = model.table if model and model.serving else None
+                self._routed.labels(name, "stable").set(table.stable if table else 0)
+                self._routed.labels(name, "candidate").set((table.candidate or 0) if table else 0)
 
         router.subscribe(publish)
 
