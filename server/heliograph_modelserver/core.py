@@ -13,6 +13,7 @@ from heliograph.errors import (
     FailedPreconditionError,
     HeliographError,
     InvalidArgumentError,
+    UnavailableError,
     UnknownError,
 )
 from heliograph_modelserver.config import monitored_models, validate_models
@@ -69,6 +70,11 @@ class ServerCore:
         self._labels: Mapping[str, Mapping[str, int]] = {}
         self._stopped = threading.Event()
 
+    @property
+    def model_names(self) -> list[str]:
+        """Names of the configured models."""
+        return [model.name for model in self._models]
+
     def start(self, config: Any) -> None:
         """Apply the first configuration and wait for its models.
 
@@ -123,14 +129,20 @@ class ServerCore:
                 )
             )
         )
+        if self._stopped.is_set():
+            raise UnavailableError("The server is shutting down.")
         failed = self._failed(names, event)
         if failed:
             raise self._unavailable(failed, event)
 
-    def stop(self) -> None:
-        """Stop looking for versions and unload all models."""
+    def interrupt(self) -> None:
+        """End every wait for models."""
         self._stopped.set()
         self.monitor.wake()
+
+    def stop(self) -> None:
+        """Stop looking for versions and unload all models."""
+        self.interrupt()
         self._source.stop()
         self.manager.stop()
 

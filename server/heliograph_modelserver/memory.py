@@ -21,6 +21,15 @@ def release_memory() -> None:
             trim(0)
 
 
+def use_system_allocator() -> None:
+    """Let TensorFlow take memory from malloc, from which it can come back.
+
+    With oneDNN, TensorFlow on the CPU otherwise keeps a pool that never shrinks. Call it before the
+    first session; who has set the variable wants something else.
+    """
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
+
+
 def freeze_imported() -> None:
     """Leave out of later collections what is imported: it is slow to scan and never garbage."""
     gc.collect()

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from heliograph.errors import AddressInUseError, CancelledError, ConfigurationError, HeliographError
+from heliograph_modelserver.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,6 +23,14 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _MAX_MESSAGE_BYTES = 2**31 - 1
+_CHANNEL_ARGUMENTS: dict[str, int | str] = {
+    "grpc.max_receive_message_length": _MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": _MAX_MESSAGE_BYTES,
+    # Otherwise two servers could share a port without anybody noticing.
+    "grpc.so_reuseport": 0,
+}
+"""What --grpc_channel_arguments may override."""
+
 _CONTROL_THREADS = 8
 """Threads for ModelService. A reload that waits for models holds one."""
 
@@ -45,7 +52,10 @@ class ModelServer:
         self._options = options
         self._core: ServerCore | None = None
         self._grpc: grpc.Server | None = None
-        self._health = health.HealthServicer()
+        self._diagnostics = Diagnostics(
+            (PREDICTION_SERVICE, MODEL_SERVICE),
+            health_names=_HEALTH_NAMES if options.enable_grpc_healthcheck_service else (),
+        )
         self._stopping = threading.Event()
         self._stop_lock = threading.Lock()
         self._config_poller: threading.Thread | None = None
@@ -85,7 +95,7 @@ class ModelServer:
         from heliograph_modelserver.config import read_config, single_model_config
         from heliograph_modelserver.core import ServerCore
         from heliograph_modelserver.loader import SavedModelLoader
-        from heliograph_modelserver.memory import freeze_imported
+        from heliograph_modelserver.memory import freeze_imported, use_system_allocator
         from heliograph_modelserver.session import start_runtime
 
         options = self._options
@@ -94,6 +104,7 @@ class ModelServer:
         else:
             config = single_model_config(options.model_name, options.model_base_path)
         loader = SavedModelLoader(loader_options(options))
+        use_system_allocator()
         start_runtime(loader.session_options)
         freeze_imported()
         core = self._core = ServerCore(loader.load, core_options(options))
@@ -122,7 +133,9 @@ class ModelServer:
             grace: Seconds to wait for requests in flight; by default the option `drain_seconds`.
         """
         self._stopping.set()
-        self._health.enter_graceful_shutdown()
+        self._diagnostics.stop()
+        if self._core is not None:
+            self._core.interrupt()
         if self._grpc is not None:
             # Not under the lock: a second call may shorten the grace of the first.
             self._grpc.stop(self._options.drain_seconds if grace is None else grace).wait()
@@ -152,13 +165,7 @@ class ModelServer:
         control = ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="control")
         server = grpc.server(
             ThreadPoolExecutor(max(options.grpc_max_threads, 1), thread_name_prefix="rpc"),
-            options=[
-                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-                # Otherwise two servers could share a port without anybody noticing.
-                ("grpc.so_reuseport", 0),
-                *options.grpc_channel_arguments,
-            ],
+            options=list({**_CHANNEL_ARGUMENTS, **dict(options.grpc_channel_arguments)}.items()),
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             PredictionServicer(
@@ -171,13 +178,7 @@ class ModelServer:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelServicer(core, control), server
         )
-        names = [PREDICTION_SERVICE, MODEL_SERVICE, reflection.SERVICE_NAME]
-        if options.enable_grpc_healthcheck_service:
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-            for name in _HEALTH_NAMES:
-                self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-            names.append(health.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        self._diagnostics.add_to(server)
         if options.port is not None:
             port = self._add_port(server, f"{options.host}:{options.port}")
             self.address = f"{options.host}:{port}"
@@ -195,6 +196,11 @@ class ModelServer:
             else:
                 port = server.add_secure_port(address, _credentials(self._options))
         except RuntimeError as error:
+            if self._options.tls is not None:
+                raise ConfigurationError(
+                    f"Cannot listen on {address} with TLS: are the key and the certificate in "
+                    "--ssl_config_file valid, and is the port free?"
+                ) from error
             raise AddressInUseError(
                 f"Cannot listen on {address}: is another server running there? "
                 "Choose another --port or --grpc_socket_path."

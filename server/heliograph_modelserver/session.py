@@ -9,6 +9,7 @@ minor version.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,10 @@ class SavedModelSession:
             raise InvalidArgumentError(
                 f"SavedModel at {export_dir} cannot be loaded: {error}"
             ) from error
-        self.signatures: Mapping[str, Any] = dict(meta_graph.signature_def)
+        # Copies: a part of a message keeps all of it in memory, with the constants of the graph.
+        self.signatures: Mapping[str, Any] = {
+            name: copy.deepcopy(signature) for name, signature in meta_graph.signature_def.items()
+        }
         self._endpoints: dict[str, Any] = {}
 
     def run(

@@ -81,12 +81,6 @@ DTYPE_NAMES = tuple(kind.name for kind in _KINDS.values())
 _NUMBERS = {kind.numpy: number for number, kind in _KINDS.items()}
 
 
-def dtype_name(number: int) -> str:
-    """Name of a `DataType` as the runtime prints it."""
-    kind = _KINDS.get(number)
-    return f"unknown dtype {number}" if kind is None else kind.name
-
-
 def decode_tensor(proto: Any, alias: str) -> np.ndarray:
     """Read a TensorProto.
 

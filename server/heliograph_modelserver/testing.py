@@ -82,7 +82,9 @@ def write_image_classifier(
         logits = tf.reshape(x, [-1, flat]) @ dense + bias
         if extra_megabytes:
             ballast = v1.get_variable(
-                "ballast", initializer=random.random((extra_megabytes, 2**18), np.float32)
+                "ballast",
+                [extra_megabytes, 2**18],
+                initializer=v1.random_uniform_initializer(seed=seed),
             )
             logits += 0.0 * ballast[0, 0]
         probabilities = tf.nn.softmax(logits, name="probabilities")
@@ -172,7 +174,7 @@ def write_warmup(export_dir: Path, requests: Iterable[Any]) -> Path:
     return path
 
 
-def predict_request(model: str, inputs: Mapping[str, np.ndarray], signature: str = "") -> Any:
+def predict_request(model: str, inputs: Mapping[str, Any], signature: str = "") -> Any:
     """Return a PredictRequest for arrays."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model

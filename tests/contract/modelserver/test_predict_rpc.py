@@ -192,6 +192,67 @@ def test_an_empty_batch_of_images_is_refused(
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_an_input_with_a_default_may_be_left_out(served: Any) -> None:
+    one = np.array([1.0], np.float32)
+
+    assert served.client.predict("sum", a=one)["total"].tolist() == [11.0]
+    assert served.client.predict("sum", a=one, b=one)["total"].tolist() == [2.0]
+
+
+def test_an_input_without_a_default_may_not_be_left_out(refused: Any, served: Any) -> None:
+    one = np.array([1.0], np.float32)
+
+    assert refused(lambda: served.client.predict("sum", b=one)) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        (
+            "Signature input alias: a(feed name: a:0) not found in request and no default value "
+            "provided. Inputs expected to be in the request {b}, or default input alias set: b"
+        ),
+    )
+
+
+def test_an_extra_input_is_refused_where_another_has_a_default(refused: Any, served: Any) -> None:
+    one = np.array([1.0], np.float32)
+
+    assert refused(lambda: served.client.predict("sum", a=one, c=one)) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "Inputs contains invalid name. Used request inputs: a, request input: a,c",
+    )
+
+
+def test_a_missing_input_is_named(refused: Any, served: Any) -> None:
+    one = np.array([1.0], np.float32)
+
+    assert refused(lambda: served.client.predict("sum", "strict", a=one)) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        (
+            "input size does not match signature: 1!=2 len({a}) != len({a,b}). "
+            "Sent extra: {}. Missing but required: {b}."
+        ),
+    )
+
+
+def test_an_output_filter_selects_outputs(served: Any) -> None:
+    from heliograph_modelserver.testing import predict_request
+
+    one = np.array([1.0], np.float32)
+    request = predict_request("sum", {"a": one, "b": one}, "strict")
+    assert set(served.client.prediction.Predict(request).outputs) == {"difference", "total"}
+
+    request.output_filter.append("total")
+
+    assert set(served.client.prediction.Predict(request).outputs) == {"total"}
+
+
+def test_a_wrong_size_is_refused_with_the_words_of_the_operation(refused: Any, served: Any) -> None:
+    two, three = np.zeros(2, np.float32), np.zeros(3, np.float32)
+
+    code, message = refused(lambda: served.client.predict("sum", a=two, b=three))
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert message.startswith("Incompatible shapes: [2] vs. [3]")
+
+
 def test_a_long_error_text_is_cut(refused: Any, served: Any) -> None:
     code, message = refused(lambda: served.client.predict("m" * 3000, **half()))
 

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ class Process:
             assert self.events(name), self.lines
             return self.events(name)[0]
 
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        with self.news:
+            assert self.news.wait_for(condition, START_TIMEOUT), self.lines
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -90,6 +95,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base_path = tmp_path_factory.mktemp("half")
     write_half_plus(base_path / "1")
     return base_path
+
+
+def resident_megabytes(process: Process) -> float:
+    return psutil.Process(process.process.pid).memory_info().rss / 2**20
 
 
 def predict(address: str) -> float:
@@ -191,3 +200,53 @@ def test_a_bad_config_file_ends_the_start(start: Callable[..., Process], tmp_pat
     assert server.process.wait(START_TIMEOUT) != 0
     server.reader.join()
     assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in server.lines[-1]
+
+
+def test_an_unloaded_version_gives_its_memory_back(
+    start: Callable[..., Process], tmp_path: Path
+) -> None:
+    from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
+
+    from heliograph_modelserver.testing import write_image_classifier
+
+    megabytes = 200
+    for version in ("1", "2"):
+        write_image_classifier(tmp_path / "m" / version, side=8, extra_megabytes=megabytes)
+    config = tmp_path / "models.config"
+    config.write_text("model_config_list {}")
+    socket = f"{tmp_path}/model.sock"
+    server = start(f"--grpc_socket_path={socket}", "--port=0", f"--model_config_file={config}")
+    server.wait_for("serving")
+
+    with grpc.insecure_channel(f"unix:{socket}") as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+
+        def serve(*versions: int) -> None:
+            """Serve these versions, and wait for the loads and unloads that it takes."""
+            loaded, unloaded = len(server.events("loaded")), len(server.events("unloaded"))
+            request = model_management_pb2.ReloadConfigRequest()
+            model = request.config.model_config_list.config.add(
+                name="m", base_path=str(tmp_path / "m"), model_platform="tensorflow"
+            )
+            model.model_version_policy.specific.versions.extend(versions)
+            wanted = set(versions)
+            stub.HandleReloadConfigRequest(request, timeout=60)
+            server.wait_until(
+                lambda: (
+                    len(server.events("loaded")) == loaded + len(wanted - present)
+                    and len(server.events("unloaded")) == unloaded + len(present - wanted)
+                )
+            )
+            present.clear()
+            present.update(wanted)
+
+        present: set[int] = set()
+        serve(1)
+        with_one = resident_megabytes(server)
+        serve(1, 2)
+        with_two = resident_megabytes(server)
+        serve(1)
+        with_one_again = resident_megabytes(server)
+
+    assert with_two - with_one > megabytes * 0.9
+    assert with_one_again - with_one < megabytes * 0.1
