@@ -17,6 +17,7 @@ ARGUMENTS = {
     "samples": ["--dataset", "digits", "--output", "samples"],
     "serve": ["--repository", "models"],
     "model-server": ["--model_name=digits", "--model_base_path=models/digits"],
+    "loadtest": ["--images", "photos", "--rate", "1"],
     "web": [],
 }
 """A call of each command that needs an extra, as far as the command line goes without error."""
