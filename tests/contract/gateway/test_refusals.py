@@ -19,7 +19,6 @@ from heliograph.v1.classifier_pb2 import (
     GetModelRequest,
     Image,
     ModelSelector,
-    StreamClassifyRequest,
     Tensor,
 )
 from heliograph.v1.contract_pb2 import Dtype
@@ -206,22 +205,6 @@ async def test_a_damaged_message_is_an_invalid_argument(
     assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
     assert refusal.message == "the message is damaged, or of another type"
     assert refusal.request_id
-
-
-async def test_streams_are_not_served_yet_and_the_message_says_what_is(
-    gateway: RunningGateway,
-) -> None:
-    async def requests() -> Any:
-        yield StreamClassifyRequest(correlation_id=1, image=Image(encoded=b""))
-
-    async def first() -> None:
-        async for _ in gateway.stub.StreamClassify(requests()):
-            pass
-
-    refusal = await gateway.refusal(first())
-
-    assert (refusal.code, refusal.reason) == ("UNIMPLEMENTED", "UNIMPLEMENTED")
-    assert "use BatchClassify" in refusal.message
 
 
 async def test_an_unknown_method_is_unimplemented(gateway: RunningGateway) -> None:
