@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +64,14 @@ def test_a_delay_is_rounded_up_to_whole_seconds(delay: float, seconds: str) -> N
 
 def test_without_a_delay_there_is_no_retry_after() -> None:
     assert "retry-after" not in error_answer(OverloadedError("full")).headers
+
+
+def test_the_docs_list_every_status_as_it_is() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "web.md").read_text(encoding="utf-8")
+    documented = {}
+    for number, meaning in re.findall(r"^\| (\d{3}) \| (.+) \|$", text, flags=re.MULTILINE):
+        for name in re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", meaning):
+            documented[name] = int(number)
+    expected = {**HTTP_STATUS, "IMAGE_TOO_LARGE": 413, "UNSUPPORTED_IMAGE_FORMAT": 415}
+
+    assert documented == expected
