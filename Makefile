@@ -112,7 +112,7 @@ distclean: clean ## Remove the environment of `make setup` as well
 $(MAIN): pyproject.toml constraints.txt
 	@if test -x $(BIN)/python; then $(BIN)/python tools/check_python.py; \
 		else $(PYTHON) tools/check_python.py && $(PYTHON) -m venv $(VENV); fi
-	@echo "Installing into $(VENV): the first time about 740 MB to download on Linux x86-64, TensorFlow alone 572 MB."
+	@echo "Installing into $(VENV): the first time about 800 MB to download on Linux x86-64, TensorFlow alone 572 MB."
 	@$(BIN)/python $(PIP_INSTALL) --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable ".[all]" --group dev
 	@touch $@
