@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ log = structlog.get_logger()
 _Answer = TypeVar("_Answer")
 _RETRY_AFTER = 1.0
 """Seconds after which a caller may ask again for a backend that was away."""
+_REST = 1.0
+"""Seconds after which a replica that was away is asked again although others are there."""
 _PASSED_ON = (
     CancelledError,
     DeadlineExceededError,
@@ -54,7 +57,11 @@ class _Replica:
     address: str
     client: AsyncPredictionClient
     in_flight: int = 0
+    turn: int = 0
+    """Number of the last request that came here."""
     up: bool = True
+    rests_until: float = 0.0
+    """Monotonic time until which other replicas are asked first."""
 
 
 class TensorFlowServing:
@@ -68,6 +75,7 @@ class TensorFlowServing:
             metrics: Where is said which replicas are up.
         """
         self._metrics = metrics
+        self._turns = itertools.count(1)
         self._replicas = [
             _Replica(address, AsyncPredictionClient(target_of(address), retry=_NO_RETRIES))
             for address in addresses
@@ -124,7 +132,8 @@ class TensorFlowServing:
             return await self._ask_one(self._least_busy(others or [first]), servable, ask, end)
 
     def _least_busy(self, replicas: Sequence[_Replica]) -> _Replica:
-        return min(replicas, key=lambda replica: (not replica.up, replica.in_flight))
+        now = time.monotonic()
+        return min(replicas, key=lambda each: (now < each.rests_until, each.in_flight, each.turn))
 
     async def _ask_one(
         self,
@@ -137,6 +146,7 @@ class TensorFlowServing:
         if remaining <= 0:
             raise DeadlineExceededError("no time is left to ask the backend")
         replica.in_flight += 1
+        replica.turn = next(self._turns)
         try:
             answer = await ask(replica.client, remaining)
         except UnavailableError as error:
@@ -171,4 +181,5 @@ class TensorFlowServing:
         if replica.up != up:
             log.warning("backend up" if up else "backend down", backend=replica.address)
         replica.up = up
+        replica.rests_until = 0.0 if up else time.monotonic() + _REST
         self._metrics.backend_up(replica.address, up)
