@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import grpc
@@ -22,6 +22,7 @@ from heliograph.transport import AioTransport
 from heliograph.v1.classifier_pb2 import (
     BatchClassifyResponse,
     ClassifyResponse,
+    ImageResult,
     ServedBy,
     StreamClassifyResponse,
 )
@@ -86,7 +87,10 @@ class UnaryCalls:
 
 
 class BatchCalls:
-    """BatchClassify: several images, one answer; images may fail by themselves."""
+    """BatchClassify: several images, one answer.
+
+    Images may fail by themselves; a call has failed when all of its images have.
+    """
 
     def __init__(self, transport: AioTransport, requests: list[bytes], explain: Explain) -> None:
         """Prepare to call; arguments as for UnaryCalls."""
@@ -100,16 +104,7 @@ class BatchCalls:
             response = await self._call(self._requests[number % len(self._requests)], timeout)
         except HeliographError as error:
             return _failed(error, self._explain)
-        failed = [item.error for item in response.results if item.HasField("error")]
-        if not failed:
-            return _answered(response.served_by)
-        counts: Counter[tuple[str, str]] = Counter()
-        for cause in map(from_status, failed):
-            self._explain(cause.status, cause.reason, cause.message)
-            counts[cause.status, cause.reason] += 1
-        return _answered(response.served_by)._replace(
-            image_errors=tuple(ImageError(*key, count) for key, count in sorted(counts.items()))
-        )
+        return _looked_at(response.served_by, response.results, self._explain)
 
     async def close(self) -> None:
         """Nothing is open beside the channels."""
@@ -132,7 +127,7 @@ class StreamCalls:
         self._ids = itertools.count(1)
 
     async def __call__(self, number: int, timeout: float) -> Outcome:
-        """Classify the image whose turn it is, on the stream that waits for the fewest answers."""
+        """Send the message whose turn it is, on the stream that waits for the fewest answers."""
         correlation_id = next(self._ids)
         request = with_correlation_id(self._requests[number % len(self._requests)], correlation_id)
         stream = min(self._streams, key=len)
@@ -146,9 +141,8 @@ class StreamCalls:
             )
         except HeliographError as error:
             return _failed(error, self._explain)
-        if response.result.HasField("error"):
-            return _failed(from_status(response.result.error), self._explain)
-        return _answered(response.served_by)
+        results = (response.result, *response.more_results)
+        return _looked_at(response.served_by, results, self._explain)
 
     async def close(self) -> None:
         """End the streams."""
@@ -229,6 +223,21 @@ class _Stream:
 
 def _answered(served_by: ServedBy) -> Outcome:
     return Outcome(OK, "", served_by.name, served_by.version)
+
+
+def _looked_at(served_by: ServedBy, results: Sequence[ImageResult], explain: Explain) -> Outcome:
+    """Return the outcome of images that were answered together."""
+    errors = [from_status(item.error) for item in results if item.HasField("error")]
+    if not errors:
+        return _answered(served_by)
+    if len(errors) == len(results):
+        return _failed(errors[0], explain)
+    for error in errors:
+        explain(error.status, error.reason, error.message)
+    counts = Counter((error.status, error.reason) for error in errors)
+    return _answered(served_by)._replace(
+        image_errors=tuple(ImageError(*key, count) for key, count in sorted(counts.items()))
+    )
 
 
 def _failed(error: HeliographError, explain: Explain) -> Outcome:

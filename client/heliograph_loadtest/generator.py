@@ -21,6 +21,12 @@ refuses connections would be asked as often as the processor allows."""
 PROBE_INTERVAL: Final = 0.02
 """Seconds between the timers that show how late the event loop of a closed loop is."""
 
+BURST: Final = 8
+"""Calls that an open loop behind its schedule sends before it looks for answers again."""
+
+SHIPPING_INTERVAL: Final = 0.5
+"""Seconds between the records that a generator process hands over."""
+
 GRACE: Final = 1.0
 """Seconds that calls get to end after an interruption, or after their own timeout."""
 
@@ -138,9 +144,11 @@ class _StepRun:
         for offset in arrivals(load, self._generator.share, self._generator.seed):
             due = self._start + offset
             if due >= self._end:
+                await self._sleep_until(self._end)
                 break
-            # Behind schedule this is one turn of the event loop, in which answers are noticed.
-            await self._sleep_until(due)
+            if due > self._loop.time() or self._begun % BURST == 0:
+                # Behind schedule this is one turn of the event loop, in which answers are noticed.
+                await self._sleep_until(due)
             while len(self._in_flight) >= self._limit:
                 self._one_ended.clear()
                 await self._one_ended.wait()

@@ -23,7 +23,7 @@ class Traffic:
     method: Method = "classify"
     """Classify, BatchClassify, or the messages of StreamClassify."""
     batch_size: int = 1
-    """Images of a call; more than 1 only for `batch`."""
+    """Images of a call or message; 1 for `classify`."""
     model: str | None = None
     """Model asked; None for the only one served."""
     version: int | None = None
@@ -45,8 +45,13 @@ class OpenLoop:
     arrivals: Arrivals = "constant"
     """Even intervals, or the exponential ones of callers who know nothing of each other."""
 
+    @property
+    def amount(self) -> str:
+        """The rate in words."""
+        return f"{number(self.rate)}/s"
+
     def __str__(self) -> str:
-        return f"{number(self.rate)}/s {self.arrivals}"
+        return f"{self.amount} {self.arrivals}"
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,13 @@ class ClosedLoop:
     concurrency: int
     """Callers, all processes together."""
 
-    def __str__(self) -> str:
+    @property
+    def amount(self) -> str:
+        """The concurrency in words."""
         return f"{self.concurrency} concurrent"
+
+    def __str__(self) -> str:
+        return self.amount
 
 
 Load: TypeAlias = OpenLoop | ClosedLoop

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ MAX_BYTES: Final = 256 * 1024 * 1024
 """Bytes of images that a generator process holds at most."""
 
 _IMAGE: Final = StreamClassifyRequest.IMAGE_FIELD_NUMBER
+_MORE_IMAGES: Final = StreamClassifyRequest.MORE_IMAGES_FIELD_NUMBER
 _CORRELATION_ID: Final = StreamClassifyRequest.CORRELATION_ID_FIELD_NUMBER
 
 
@@ -88,12 +89,17 @@ def _batches(images: Sequence[LoadedImage], size: int) -> list[list[LoadedImage]
     ]
 
 
-def _stream_requests(traffic: Traffic, images: Iterable[LoadedImage]) -> list[bytes]:
+def _stream_requests(traffic: Traffic, images: Sequence[LoadedImage]) -> list[bytes]:
     asked = StreamClassifyRequest(
         model=selector(traffic.model, traffic.version, traffic.version_label),
         options=ClassifyOptions(top_k=traffic.top_k),
     ).SerializeToString()
     return [
-        b"".join((asked, delimited(_IMAGE, len(prefix) + len(data)), prefix, data))
-        for prefix, data in images
+        b"".join((asked, *_fields(_IMAGE, batch[:1]), *_fields(_MORE_IMAGES, batch[1:])))
+        for batch in _batches(images, traffic.batch_size)
     ]
+
+
+def _fields(number: int, images: Iterable[LoadedImage]) -> Iterator[bytes]:
+    for prefix, data in images:
+        yield from (delimited(number, len(prefix) + len(data)), prefix, data)

@@ -15,7 +15,7 @@ _SECONDS = {
     "min": 60.0,
     "h": 3600.0,
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]*)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-zµ]*)")
 
 
 def parse_seconds(text: str) -> float:

@@ -91,6 +91,12 @@ COMMANDS = (
         "run TensorFlow Serving's gRPC API from pip",
     ),
     Command("classify", "heliograph.cli.classify", "", "name the classes of images"),
+    Command(
+        "loadtest",
+        "heliograph_loadtest.command",
+        "loadtest",
+        "put a load on a gateway, and compare runs",
+    ),
     Command("web", "heliograph_web.command", "web", "run the web page"),
 )
 """In the order in which a newcomer meets them."""

@@ -1,0 +1,165 @@
+"""What a report says in sentences, the same in a terminal and on a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from heliograph_loadtest.recording import NOT_SENT
+from heliograph_loadtest.results import Report, StepResult
+from heliograph_loadtest.units import duration, milliseconds, number, percent, size
+
+_METHODS = {"classify": "Classify", "batch": "BatchClassify", "stream": "StreamClassify"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence, and whether it is good news."""
+
+    kind: Literal["good", "bad", "warning", "note"]
+    text: str
+
+
+def configuration_lines(report: Report) -> list[str]:
+    """Return what was asked, of whom, and from where."""
+    configuration = report.configuration
+    each = configuration.image_bytes / configuration.images if configuration.images else 0
+    method = _METHODS.get(configuration.method, configuration.method)
+    per_call = f" of {configuration.batch_size} images" if configuration.batch_size > 1 else ""
+    model = configuration.model or "the only model"
+    if configuration.version is not None:
+        model += f" version {configuration.version}"
+    elif configuration.version_label is not None:
+        model += f" version label {configuration.version_label}"
+    security = " with TLS" if configuration.tls else ""
+    security += " and a token" if configuration.token and security else ""
+    security += " with a token" if configuration.token and not configuration.tls else ""
+    lines = [
+        f"{configuration.target}{security}, {model}",
+        (
+            f"{method}{per_call}, {configuration.images} images of {size(each)} on average, "
+            f"timeout {duration(configuration.timeout)}"
+        ),
+        (
+            f"{_count(configuration.processes, 'generator process', 'generator processes')} with "
+            f"{_count(configuration.connections, 'connection', 'connections')} each, on "
+            f"{report.environment.get('cores')} cores"
+        ),
+    ]
+    if len(report.steps) == 1:
+        lines.append(_timing(report.steps[0]))
+    elif report.steps:
+        first = report.steps[0]
+        lines.append(
+            f"{len(report.steps)} steps of {duration(first.planned)}, each after "
+            f"{duration(first.warmup)} of warm-up"
+        )
+    return lines
+
+
+def findings(report: Report) -> list[Finding]:
+    """Return what the figures mean: objectives, the search, and doubts about the figures."""
+    found: list[Finding] = []
+    if report.interrupted:
+        found.append(Finding("warning", "The run was interrupted; this is what it had measured."))
+    found += _search_findings(report)
+    if report.search is None:
+        found += _objective_findings(report)
+    found += _generator_findings(report)
+    for step in report.steps:
+        found += _shortfalls(report, step)
+    return found
+
+
+def _search_findings(report: Report) -> list[Finding]:
+    search = report.search
+    if search is None:
+        return []
+    wanted = " and ".join(map(str, report.configuration.objectives))
+    if not search.kept:
+        tried = f" The lowest rate tried was {number(search.missed)}/s." if search.missed else ""
+        return [Finding("bad", f"No rate kept {wanted}.{tried}")]
+    missed = f"{number(search.missed)}/s missed it" if search.missed else "none missed it"
+    text = f"Highest rate that kept {wanted}: {number(search.kept)}/s ({missed})."
+    if search.generator_limited:
+        text += " The generator was the limit there: the target may do more."
+    return [Finding("warning" if search.generator_limited else "good", text)]
+
+
+def _objective_findings(report: Report) -> list[Finding]:
+    found = []
+    for objective in report.configuration.objectives:
+        items = [
+            (step, attainment)
+            for step in report.steps
+            for attainment in step.attainments((objective,))
+        ]
+        kept = [step.load.amount for step, item in items if item.kept]
+        missed = [step.load.amount for step, item in items if not item.kept]
+        if len(items) == 1:
+            share = percent(items[0][1].share)
+            words = (
+                f"{'kept' if kept else 'missed'}: {share} of the calls due were answered in time"
+            )
+        else:
+            words = "; ".join(
+                f"{verdict} at {', '.join(loads)}"
+                for verdict, loads in (("kept", kept), ("missed", missed))
+                if loads
+            )
+        found.append(Finding("bad" if missed else "good", f"{objective} {words}."))
+    return found
+
+
+def _generator_findings(report: Report) -> list[Finding]:
+    limited = [step for step in report.steps if step.generator_limits]
+    if not limited:
+        return []
+    reasons = " and ".join(limited[0].generator_limits)
+    advice = "Use more --processes, a lower rate, or a machine that does nothing else."
+    if len(report.steps) == 1:
+        return [Finding("warning", f"The generator was the limit: {reasons}. {advice}")]
+    return [
+        Finding(
+            "warning",
+            f"The generator was the limit in {len(limited)} of {len(report.steps)} steps, marked "
+            f"with !. In the first of them ({limited[0].load.amount}) {reasons}. {advice}",
+        )
+    ]
+
+
+def _shortfalls(report: Report, step: StepResult) -> list[Finding]:
+    where = f"{step.title}: " if len(report.steps) > 1 else ""
+    found = []
+    if step.generator.held and not report.search:
+        unsent = f", {step.not_sent:,} of them never" if NOT_SENT in step.latencies else ""
+        found.append(
+            Finding(
+                "warning",
+                f"{where}{step.generator.held:,} calls were sent late{unsent}: "
+                f"{report.configuration.max_in_flight:,} were in flight (--max-in-flight).",
+            )
+        )
+    if not report.interrupted and step.seconds < step.planned * 0.999:
+        found.append(
+            Finding(
+                "note",
+                f"{where}It ended after {duration(step.seconds)} of {duration(step.planned)}: "
+                "the number of calls has a limit (--max-calls).",
+            )
+        )
+    return found
+
+
+def _timing(step: StepResult) -> str:
+    generator = step.generator
+    return (
+        f"{step.title} for {duration(round(step.seconds, 3))} after {duration(step.warmup)} of "
+        f"warm-up, {number(generator.cpu_per_call * 1e6)} µs of generator processor time per call "
+        f"({' + '.join(f'{cores:.2f}' for cores in generator.cores)} cores), sent "
+        f"{milliseconds(generator.lateness.percentile(99))} ms late at p99"
+    )
+
+
+def _count(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
