@@ -35,6 +35,7 @@ from heliograph_gateway.servicer import ClassifierServicer
 from heliograph_gateway.settings import Settings
 from heliograph_gateway.versions import Host, UnmanagedHost, VersionKeeper
 
+from heliograph_gateway.streaming import StreamClassifier
 log = structlog.get_logger()
 
 
@@ -89,12 +90,20 @@ class Gateway:
         self._preparation = Preparation(limits, settings.decode_threads)
         pipeline = Pipeline(
             Admission(settings.max_in_flight, self.metrics),
+        # A larger batch would always find the gateway full.
+        max_batch_images = min(settings.max_batch_images, settings.max_in_flight)
             self.router,
             self._preparation,
             batcher,
             self.metrics,
-            # A larger batch would always find the gateway full.
-            max_batch_images=min(settings.max_batch_images, settings.max_in_flight),
+            max_batch_images=max_batch_images,
+        )
+        self._streams = StreamClassifier(
+            pipeline,
+            window=settings.stream_window,
+            max_bytes=settings.max_message_bytes,
+            max_message_images=max_batch_images,
+            longest_message=settings.backend_timeout,
         )
         self._keeper = VersionKeeper(
             repository,
@@ -121,7 +130,9 @@ class Gateway:
             interceptors=[self._calls],
             options=_server_options(settings),
         )
-        servicer = ClassifierServicer(pipeline, self.router, longest_call=settings.backend_timeout)
+        servicer = ClassifierServicer(
+            pipeline, self._streams, self.router, longest_call=settings.backend_timeout
+        )
         classifier_pb2_grpc.add_ClassifierServicer_to_server(servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.reflection:
@@ -203,6 +214,7 @@ class Gateway:
             self._metrics_server.close()
         log.info("stopped")
 
+        self._streams.drain()
     def _run(self, work: Callable[[], Any]) -> None:
         self._tasks.append(asyncio.create_task(work()))
 

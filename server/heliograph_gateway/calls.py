@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from heliograph.errors import (
     InvalidArgumentError,
     UnavailableError,
 )
+from heliograph.v1.classifier_pb2 import ServedBy
 from heliograph.wire_errors import to_abort
 from heliograph_gateway.authentication import TokenAuthenticator
 from heliograph_gateway.metrics import GatewayMetrics
@@ -38,8 +39,10 @@ _OPEN_SERVICES = ("/grpc.health.v1.Health/",)
 _OUR_FAULT = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "UNIMPLEMENTED"}
 """Codes of a failure on our side, which is always logged."""
 
+_ENDING = ("/heliograph.v1.Classifier/",)
+"""Their streams end by themselves when the gateway drains: see streaming.py."""
 _STREAM_GRACE = 0.2
-"""Seconds that streams get to end when the gateway drains."""
+"""Seconds that other streams get to end when the gateway drains."""
 
 log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -53,6 +56,12 @@ class Call:
     model: str = ""
     version: int = 0
     role: str = ""
+
+    def answered(self, served_by: ServedBy) -> None:
+        """Note which version answers."""
+        self.model = served_by.name
+        self.version = served_by.version
+        self.role = "stable" if served_by.routing_revision else "pinned"
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")
@@ -110,23 +119,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         stream: Any = handler.unary_stream or handler.stream_stream
 
-        async def answer_stream(request: Any, context: Context) -> None:
-            async with _Record(self, method, context), self._until_draining():
+        async def answer_stream(message: Any, context: Context) -> None:
+            limit = nullcontext() if method.startswith(_ENDING) else self._until_draining()
+            async with _Record(self, method, context), limit:
                 _authenticate(guard, context)
                 if handler.unary_stream:
-                    request = _parse(handler, request)
+                    request = _parse(handler, message)
+                else:
+                    request = _parse_each(handler, message)
                 responses = stream(request, context)
-                if hasattr(responses, "__aiter__"):
-                    async for response in responses:
-                        await context.write(response)
+                if hasattr(responses, "aclose"):
+                    # Closed even where writing fails, so that no work goes on for nobody.
+                    async with aclosing(responses):
+                        async for response in responses:
+                            await context.write(response)
                 else:
                     await responses
 
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(answer_stream, None, serializer)
-        return grpc.stream_stream_rpc_method_handler(
-            answer_stream, handler.request_deserializer, serializer
-        )
+        return grpc.stream_stream_rpc_method_handler(answer_stream, None, serializer)
 
     def drain(self) -> None:
         """End the streams, which are health watches and reflection and have no end of their own.
@@ -201,9 +213,9 @@ class _Record:
                 # Nothing could be sent any more: the caller has gone.
                 status = grpc.StatusCode.CANCELLED.name
             elif isinstance(error, Exception):
-                unexpected = self._unexpected(error)
-                status, message = unexpected.status, unexpected.message
-                await self._abort(unexpected)
+                internal = unexpected(error, self._method)
+                status, message = internal.status, internal.message
+                await self._abort(internal)
             elif error is not None:
                 status = grpc.StatusCode.CANCELLED.name
         finally:
@@ -215,15 +227,24 @@ class _Record:
         code, message, trailers = to_abort(error)
         await self._context.abort(code, message, (*trailers, (REQUEST_ID, self._call.request_id)))
 
-    def _unexpected(self, error: Exception) -> InternalError:
-        """Log what nobody expected; return what the caller may know of it."""
-        log.error(
-            "unexpected error",
-            method=self._method,
-            request_id=self._call.request_id,
-            exc_info=error,
-        )
-        return InternalError(f"internal error; the log has it as request {self._call.request_id}")
+
+def unexpected(error: Exception, method: str) -> InternalError:
+    """Log what nobody expected; return what the caller may know of it."""
+    request_id = current_call.get().request_id
+    log.error("unexpected error", method=method, request_id=request_id, exc_info=error)
+    return InternalError(f"internal error; the log has it as request {request_id}")
+
+
+def deadline_of(context: Context, longest_call: float) -> float:
+    """Return when a call must be answered, in seconds of `time.monotonic()`.
+
+    Args:
+        context: Of the call.
+        longest_call: Seconds that a call gets at most, and one whose caller set no deadline.
+    """
+    remaining = context.time_remaining()
+    seconds = longest_call if remaining is None else min(remaining, longest_call)
+    return time.monotonic() + seconds
 
 
 def _authenticate(guard: TokenAuthenticator | None, context: Context) -> None:
@@ -237,6 +258,13 @@ def _parse(handler: grpc.RpcMethodHandler[Any, Any], message: bytes) -> Any:
         return parse(message) if parse else message
     except DecodeError as error:
         raise InvalidArgumentError("the message is damaged, or of another type") from error
+
+
+async def _parse_each(
+    handler: grpc.RpcMethodHandler[Any, Any], messages: AsyncIterator[bytes]
+) -> AsyncIterator[Any]:
+    async for message in messages:
+        yield _parse(handler, message)
 
 
 def _request_id(context: Context) -> str:

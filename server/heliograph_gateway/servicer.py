@@ -8,12 +8,13 @@ from typing import Any
 
 import grpc
 
-from heliograph.errors import InvalidArgumentError, NotFoundError, UnimplementedError
+from heliograph.errors import InvalidArgumentError, NotFoundError
 from heliograph.v1 import classifier_pb2, classifier_pb2_grpc
 from heliograph.v1.classifier_pb2 import Model
 from heliograph_gateway.calls import current_call
 from heliograph_gateway.pipeline import Pipeline
 from heliograph_gateway.routing import Router, ServedModel
+from heliograph_gateway.streaming import StreamClassifier
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -21,15 +22,24 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
     """The public service."""
 
-    def __init__(self, pipeline: Pipeline, router: Router, *, longest_call: float) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        streams: StreamClassifier,
+        router: Router,
+        *,
+        longest_call: float,
+    ) -> None:
         """Make a servicer.
 
         Args:
             pipeline: Answers images.
+            streams: Answers streams of images.
             router: Knows the models.
             longest_call: Deadline in seconds of a call whose caller set none.
         """
         self._pipeline = pipeline
+        self._streams = streams
         self._router = router
         self._longest_call = longest_call
 
@@ -39,7 +49,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
         """Answer one image."""
         self._note_model(request.model)
         response = await self._pipeline.classify(request, self._deadline(context))
-        self._note_answer(response.served_by)
+        current_call.get().answered(response.served_by)
         return response
 
     async def BatchClassify(  # noqa: N802
@@ -48,7 +58,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
         """Answer several images."""
         self._note_model(request.model)
         response = await self._pipeline.classify_batch(request, self._deadline(context))
-        self._note_answer(response.served_by)
+        current_call.get().answered(response.served_by)
         return response
 
     def StreamClassify(  # noqa: N802
@@ -56,8 +66,8 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
         request_iterator: AsyncIterator[classifier_pb2.StreamClassifyRequest],
         context: Context,
     ) -> AsyncIterator[classifier_pb2.StreamClassifyResponse]:
-        """Refuse: the call is declared and not served yet."""
-        raise UnimplementedError("StreamClassify is not served; use BatchClassify")
+        """Answer the images of a stream."""
+        return self._streams.answer(request_iterator, context.time_remaining())
 
     async def GetModel(  # noqa: N802
         self, request: classifier_pb2.GetModelRequest, context: Context
@@ -91,11 +101,6 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
             current_call.get().model = self._router.model(selector.name).name
         except (InvalidArgumentError, NotFoundError):
             return  # The pipeline refuses the request in its place.
-
-    def _note_answer(self, served_by: classifier_pb2.ServedBy) -> None:
-        call = current_call.get()
-        call.version = served_by.version
-        call.role = "stable" if served_by.routing_revision else "pinned"
 
 
 def describe(model: ServedModel) -> Model:

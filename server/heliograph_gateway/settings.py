@@ -106,7 +106,9 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(64 * MEBIBYTE, ge=MEBIBYTE)
     """Largest gRPC message: a whole batch of images."""
     max_batch_images: int = Field(256, ge=1)
-    """Largest number of images in one BatchClassify."""
+    """Largest number of images in one BatchClassify, or in one message of StreamClassify."""
+    stream_window: int = Field(64, ge=1)
+    """Images that one StreamClassify may have in the gateway; more are not read until then."""
     max_in_flight: int = Field(1024, ge=1)
     """Images that may be inside the gateway at once; more are refused with RESOURCE_EXHAUSTED."""
     max_connection_streams: int = Field(512, ge=1)

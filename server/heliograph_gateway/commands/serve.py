@@ -96,6 +96,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         add(f"--{name}", metavar="N", help=meaning, **unset)
     for name, meaning in (
+        ("stream-window", "images of one StreamClassify in the gateway at once"),
         ("backend-timeout", "longest time for one batch"),
         ("drain-timeout", "for calls in flight after SIGTERM"),
         ("start-timeout", "for the model server to start"),
