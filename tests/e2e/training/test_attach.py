@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -324,13 +322,13 @@ def test_the_command_attaches_and_shows(
         "--model", "light", "--classes", str(classes), "--recipe", FLOAT,
         "--activation", "softmax", "--examples", str(examples_folder), "--json",
     ]  # fmt: skip
-    finished = subprocess.run(
-        [sys.executable, "-m", "heliograph.cli", *words], capture_output=True, text=True
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stderr == ""
+    assert main(words) == 0
     version = tmp_path / "models" / "light" / "1"
-    assert json.loads(finished.stdout) == {"model": "light", "version": 1, "path": str(version)}
+    assert json.loads(capsys.readouterr().out) == {
+        "model": "light",
+        "version": 1,
+        "path": str(version),
+    }
     golden = read_golden(version)
     assert {example.class_name for example in golden} == set(CLASSES)
 

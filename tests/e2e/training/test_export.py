@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from google.protobuf import json_format
 
+from heliograph.cli import main
 from heliograph.contract import read_contract
 from heliograph.errors import (
     ConfigurationError,
@@ -420,23 +422,23 @@ def test_a_model_that_gives_no_numbers_is_refused(
     assert caught.match("not finite")
 
 
-@pytest.mark.parametrize("limit", [1_000, 300_000])
-def test_a_disk_that_fills_up_leaves_nothing(digits_run: Path, tmp_path: Path, limit: int) -> None:
-    # A limit on the size of files stands for a full disk. TensorFlow notices the first in the
-    # graph, the second in the variables, which it writes in another way.
-    limited = (
-        "import resource, sys; from heliograph.cli import main;"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
-        "sys.exit(main(sys.argv[1:]))"
-    )
-    words = ["export", str(digits_run), "--repository", str(tmp_path), "--model", "digits"]
-    finished = subprocess.run(
-        [sys.executable, "-c", limited, *words], capture_output=True, text=True
-    )
-    assert finished.returncode == StorageError.exit_code, finished.stderr
-    (line,) = finished.stderr.splitlines()
-    assert line.startswith(f"heliograph export: cannot write {tmp_path}")
-    assert "ulimit -f" in line
+@pytest.mark.parametrize("size", [20_000, 300_000])
+def test_a_disk_that_fills_up_leaves_nothing(
+    digits_run: Path,
+    tmp_path: Path,
+    size: int,
+    full_disk: Callable[[int], AbstractContextManager[None]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # TensorFlow notices the first in the graph, the second in the variables, which it writes in
+    # another way.
+    words = [str(digits_run), "--repository", str(tmp_path), "--model", "digits"]
+    with full_disk(size):
+        code = main(["export", *words])
+    assert code == StorageError.exit_code
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"heliograph export: cannot write {tmp_path}")
+    assert "ulimit -f" in last
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert list(tmp_path.rglob(".tmp-*")) == []
     assert Repository(tmp_path).models() == []
