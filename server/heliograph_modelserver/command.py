@@ -56,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         _log.warning("flag_without_effect", flag=flag)
     stop = threading.Event()
     _stop_on_signals(server, stop)
+    if arguments.exit_when_orphaned:
+        threading.Thread(target=_stop_when_orphaned, args=(os.getppid(),), daemon=True).start()
     try:
         import_began = time.monotonic()
         import tensorflow  # noqa: F401, ICN001

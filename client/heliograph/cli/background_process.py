@@ -17,6 +17,9 @@ _Found = TypeVar("_Found")
 _STOP_TIMEOUT = 60.0
 """Seconds that a process gets to end by itself after SIGTERM, draining included."""
 
+_READ_TIMEOUT = 5.0
+"""Seconds for the last lines of a process that has ended."""
+
 
 class BackgroundProcess:
     """A `heliograph` command whose log goes to a file and is read along for a line."""
@@ -78,8 +81,9 @@ class BackgroundProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._reader.join()
-        if self._process.stderr:
+        # A process that outlives the command may hold the other end of the pipe open.
+        self._reader.join(_READ_TIMEOUT)
+        if self._process.stderr and not self._reader.is_alive():
             self._process.stderr.close()
 
     def _read(self) -> None:
