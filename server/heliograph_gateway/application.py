@@ -26,16 +26,18 @@ from heliograph_gateway.batching import ContinuousBatcher
 from heliograph_gateway.calls import CallInterceptor
 from heliograph_gateway.embedded import EmbeddedModelServer
 from heliograph_gateway.health import CLASSIFIER, HealthServicer
+from heliograph_gateway.inference import grpc_service_pb2_grpc
 from heliograph_gateway.metrics import GatewayMetrics, MetricsServer
+from heliograph_gateway.open_inference.servicer import INFERENCE, InferenceServicer
 from heliograph_gateway.pipeline import Pipeline
 from heliograph_gateway.preparation import Preparation
 from heliograph_gateway.proving import Prover
 from heliograph_gateway.routing import Router
 from heliograph_gateway.servicer import ClassifierServicer
 from heliograph_gateway.settings import Settings
+from heliograph_gateway.streaming import StreamClassifier
 from heliograph_gateway.versions import Host, UnmanagedHost, VersionKeeper
 
-from heliograph_gateway.streaming import StreamClassifier
 log = structlog.get_logger()
 
 
@@ -88,10 +90,10 @@ class Gateway:
             max_timeout=settings.backend_timeout,
         )
         self._preparation = Preparation(limits, settings.decode_threads)
-        pipeline = Pipeline(
-            Admission(settings.max_in_flight, self.metrics),
         # A larger batch would always find the gateway full.
         max_batch_images = min(settings.max_batch_images, settings.max_in_flight)
+        pipeline = Pipeline(
+            Admission(settings.max_in_flight, self.metrics),
             self.router,
             self._preparation,
             batcher,
@@ -121,7 +123,8 @@ class Gateway:
             poll_interval=settings.poll_interval,
         )
 
-        self._health = HealthServicer(self.router)
+        services = [CLASSIFIER, *([INFERENCE] if settings.open_inference else [])]
+        self._health = HealthServicer(self.router, services)
         self.metrics.follow(self.router)
         tokens = TokenAuthenticator(settings.token_file) if settings.token_file else None
         self._credentials = _credentials(settings)
@@ -134,10 +137,20 @@ class Gateway:
             pipeline, self._streams, self.router, longest_call=settings.backend_timeout
         )
         classifier_pb2_grpc.add_ClassifierServicer_to_server(servicer, self._server)
+        if settings.open_inference:
+            inference = InferenceServicer(
+                pipeline,
+                self.router,
+                lambda: self._health.serving,
+                longest_call=settings.backend_timeout,
+            )
+            grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+                inference, self._server
+            )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.reflection:
             health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-            names = (CLASSIFIER, health, reflection.SERVICE_NAME)
+            names = (*services, health, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
 
         self.address = ""
@@ -201,6 +214,7 @@ class Gateway:
         log.info("draining", seconds=self._settings.drain_timeout)
         self._health.stopping()
         self._calls.drain()
+        self._streams.drain()
         # Sends GOAWAY: clients open no new calls here, and those under way finish.
         await self._server.stop(self._settings.drain_timeout)
         for task in self._tasks:
@@ -214,7 +228,6 @@ class Gateway:
             self._metrics_server.close()
         log.info("stopped")
 
-        self._streams.drain()
     def _run(self, work: Callable[[], Any]) -> None:
         self._tasks.append(asyncio.create_task(work()))
 

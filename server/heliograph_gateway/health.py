@@ -1,4 +1,4 @@
-"""`grpc.health.v1`: overall, for the service, and per model, each on its own.
+"""`grpc.health.v1`: overall, per service, and per model, each on its own.
 
 The servicer of grpcio-health-checking holds a lock while it writes to a watcher, so that one who
 does not read would hold up the news for all others, and the end of the gateway. Here a change
@@ -8,6 +8,7 @@ never waits for anybody.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -32,9 +33,15 @@ CLASSIFIER = DESCRIPTOR.services_by_name["Classifier"].full_name
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # not annotated
     """Says what the router says: models are healthy while they are served."""
 
-    def __init__(self, router: Router) -> None:
-        """Follow a router; nothing is serving before `started`."""
+    def __init__(self, router: Router, services: Sequence[str] = (CLASSIFIER,)) -> None:
+        """Follow a router; nothing is serving before `started`.
+
+        Args:
+            router: Knows the models.
+            services: Full names; their health is that of the gateway as a whole.
+        """
         self._router = router
+        self._services = services
         self._serving = False
         self._changed = asyncio.Event()
         router.subscribe(self._notify)
@@ -49,9 +56,14 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # n
         self._serving = False
         self._notify()
 
+    @property
+    def serving(self) -> bool:
+        """Whether the gateway as a whole is serving."""
+        return self._serving
+
     def statuses(self) -> dict[str, str]:
         """Return SERVING or NOT_SERVING for every name."""
-        serving = {OVERALL: True, CLASSIFIER: True} | {
+        serving = dict.fromkeys((OVERALL, *self._services), True) | {
             f"model/{model.name}": model.serving for model in self._router.models()
         }
         return {

@@ -46,7 +46,7 @@ def rank(
     Args:
         scores: float32 [classes].
         class_names: In order of index.
-        options: How many, and the least score.
+        options: How many, and the least score; 0 leaves out nothing, whatever a model gives.
     """
     top_k = min(options.top_k or DEFAULT_TOP_K, len(class_names))
     # A stable sort of the negated scores keeps equal scores in order of index.
@@ -54,6 +54,6 @@ def rank(
     classification = Classification()
     for index in best:
         score = float(scores[index])
-        if score >= options.min_score:
+        if score >= options.min_score or not options.min_score:
             classification.classes.add(index=index, class_name=class_names[index], score=score)
     return classification

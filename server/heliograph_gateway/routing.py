@@ -126,6 +126,16 @@ class Router:
             check_model_name(name)
             raise ModelNotFoundError(f"there is no model {name}") from None
 
+    def known_name(self, name: str) -> str:
+        """Return the name of the model that `model` would return; empty where it would raise.
+
+        What callers send becomes a label of a metric only where there is such a model.
+        """
+        try:
+            return self.model(name).name
+        except (InvalidArgumentError, ModelNotFoundError):
+            return ""
+
     def models(self) -> list[ServedModel]:
         """Return every model in order of name."""
         return [self._models[name] for name in sorted(self._models)]

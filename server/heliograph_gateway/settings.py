@@ -94,6 +94,8 @@ class Settings(BaseSettings):
     """File with one bearer token per line; a call then needs one of them."""
     reflection: bool = True
     """Answer gRPC server reflection."""
+    open_inference: bool = True
+    """Answer the Open Inference Protocol as well, which Triton's and KServe's clients speak."""
 
     max_image_bytes: int = Field(10 * MEBIBYTE, ge=1)
     """Largest encoded image."""

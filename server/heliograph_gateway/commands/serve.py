@@ -83,12 +83,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="do not answer gRPC reflection",
         **unset,
     )
+    add(
+        "--no-open-inference",
+        dest="open_inference",
+        action="store_false",
+        help="do not answer the Open Inference Protocol",
+        **unset,
+    )
     limits = parser.add_argument_group("limits")
     add = limits.add_argument
     for name, meaning in (
         ("max-image-bytes", "largest encoded image"),
         ("max-image-pixels", "largest width × height"),
         ("max-batch-images", "images in one BatchClassify"),
+        ("stream-window", "images of one StreamClassify in the gateway at once"),
         ("max-in-flight", "images in the gateway at once"),
         ("max-batch-size", "images in one batch for the backend"),
         ("backend-batches-in-flight", "batches of one version at the backend at once"),
@@ -96,7 +104,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         add(f"--{name}", metavar="N", help=meaning, **unset)
     for name, meaning in (
-        ("stream-window", "images of one StreamClassify in the gateway at once"),
         ("backend-timeout", "longest time for one batch"),
         ("drain-timeout", "for calls in flight after SIGTERM"),
         ("start-timeout", "for the model server to start"),

@@ -42,7 +42,9 @@ class GRPCInferenceServiceStub:
         heliograph_gateway.inference.grpc_service_pb2.ServerReadyRequest,
         heliograph_gateway.inference.grpc_service_pb2.ServerReadyResponse,
     ]
-    """ServerReady says whether the gateway takes requests: no longer while it drains."""
+    """ServerReady says whether the gateway takes requests: once it has looked at its models, until it
+    drains.
+    """
 
     ModelReady: grpc.UnaryUnaryMultiCallable[
         heliograph_gateway.inference.grpc_service_pb2.ModelReadyRequest,
@@ -76,7 +78,7 @@ class GRPCInferenceServiceStub:
         heliograph_gateway.inference.grpc_service_pb2.ModelInferRequest,
         heliograph_gateway.inference.grpc_service_pb2.ModelStreamInferResponse,
     ]
-    """ModelStreamInfer is not served."""
+    """ModelStreamInfer is not served: send several calls of ModelInfer at once."""
 
     ModelConfig: grpc.UnaryUnaryMultiCallable[
         heliograph_gateway.inference.grpc_service_pb2.ModelConfigRequest,
@@ -174,7 +176,9 @@ class GRPCInferenceServiceAsyncStub:
         heliograph_gateway.inference.grpc_service_pb2.ServerReadyRequest,
         heliograph_gateway.inference.grpc_service_pb2.ServerReadyResponse,
     ]
-    """ServerReady says whether the gateway takes requests: no longer while it drains."""
+    """ServerReady says whether the gateway takes requests: once it has looked at its models, until it
+    drains.
+    """
 
     ModelReady: grpc.aio.UnaryUnaryMultiCallable[
         heliograph_gateway.inference.grpc_service_pb2.ModelReadyRequest,
@@ -208,7 +212,7 @@ class GRPCInferenceServiceAsyncStub:
         heliograph_gateway.inference.grpc_service_pb2.ModelInferRequest,
         heliograph_gateway.inference.grpc_service_pb2.ModelStreamInferResponse,
     ]
-    """ModelStreamInfer is not served."""
+    """ModelStreamInfer is not served: send several calls of ModelInfer at once."""
 
     ModelConfig: grpc.aio.UnaryUnaryMultiCallable[
         heliograph_gateway.inference.grpc_service_pb2.ModelConfigRequest,
@@ -310,7 +314,9 @@ class GRPCInferenceServiceServicer(metaclass=abc.ABCMeta):
         request: heliograph_gateway.inference.grpc_service_pb2.ServerReadyRequest,
         context: _ServicerContext,
     ) -> typing.Union[heliograph_gateway.inference.grpc_service_pb2.ServerReadyResponse, collections.abc.Awaitable[heliograph_gateway.inference.grpc_service_pb2.ServerReadyResponse]]:
-        """ServerReady says whether the gateway takes requests: no longer while it drains."""
+        """ServerReady says whether the gateway takes requests: once it has looked at its models, until it
+        drains.
+        """
 
     @abc.abstractmethod
     def ModelReady(
@@ -354,7 +360,7 @@ class GRPCInferenceServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[heliograph_gateway.inference.grpc_service_pb2.ModelInferRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[heliograph_gateway.inference.grpc_service_pb2.ModelStreamInferResponse], collections.abc.AsyncIterator[heliograph_gateway.inference.grpc_service_pb2.ModelStreamInferResponse]]:
-        """ModelStreamInfer is not served."""
+        """ModelStreamInfer is not served: send several calls of ModelInfer at once."""
 
     @abc.abstractmethod
     def ModelConfig(

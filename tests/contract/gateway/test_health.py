@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.contract.gateway.conftest import Eventually, RunningGateway, StartGateway
 
 SERVICE = "heliograph.v1.Classifier"
+INFERENCE = "inference.GRPCInferenceService"
 
 
 async def check(gateway: RunningGateway, name: str) -> str:
@@ -85,6 +86,7 @@ async def test_every_name_has_its_own_health(
 
     assert await check(gateway, "") == "SERVING"
     assert await check(gateway, SERVICE) == "SERVING"
+    assert await check(gateway, INFERENCE) == "SERVING"
     assert await check(gateway, "model/brightness") == "SERVING"
     assert await check(gateway, "model/broken") == "NOT_SERVING"
     assert await check(gateway, "model/darkness") == "NOT_FOUND"
@@ -92,7 +94,8 @@ async def test_every_name_has_its_own_health(
     everything = await health_pb2_grpc.HealthStub(gateway.channel).List(
         health_pb2.HealthListRequest()
     )
-    assert set(everything.statuses) == {"", SERVICE, "model/brightness", "model/broken"}
+    models = {"model/brightness", "model/broken"}
+    assert set(everything.statuses) == {"", SERVICE, INFERENCE, *models}
     assert everything.statuses["model/broken"].status == 2
 
 
@@ -223,7 +226,18 @@ async def test_reflection_lists_the_services(gateway: RunningGateway) -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
         SERVICE,
+        INFERENCE,
     ]
+
+
+async def test_what_is_turned_off_is_neither_healthy_nor_listed(
+    start_gateway: StartGateway, repository: Path, brightness: Brightness
+) -> None:
+    brightness.publish(repository)
+    gateway = await start_gateway(open_inference=False)
+
+    assert await check(gateway, INFERENCE) == "NOT_FOUND"
+    assert INFERENCE not in await services(gateway)
 
 
 async def test_reflection_can_be_turned_off(
