@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc
-
-from heliograph.errors import InvalidArgumentError, NotFoundError
 from heliograph.v1 import classifier_pb2, classifier_pb2_grpc
 from heliograph.v1.classifier_pb2 import Model
-from heliograph_gateway.calls import current_call
+from heliograph_gateway.calls import Context, current_call, deadline_of
 from heliograph_gateway.pipeline import Pipeline
 from heliograph_gateway.routing import Router, ServedModel
 from heliograph_gateway.streaming import StreamClassifier
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
@@ -48,7 +41,8 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
     ) -> classifier_pb2.ClassifyResponse:
         """Answer one image."""
         self._note_model(request.model)
-        response = await self._pipeline.classify(request, self._deadline(context))
+        deadline = deadline_of(context, self._longest_call)
+        response = await self._pipeline.classify(request, deadline)
         current_call.get().answered(response.served_by)
         return response
 
@@ -57,7 +51,8 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
     ) -> classifier_pb2.BatchClassifyResponse:
         """Answer several images."""
         self._note_model(request.model)
-        response = await self._pipeline.classify_batch(request, self._deadline(context))
+        deadline = deadline_of(context, self._longest_call)
+        response = await self._pipeline.classify_batch(request, deadline)
         current_call.get().answered(response.served_by)
         return response
 
@@ -90,17 +85,8 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
             models=[describe(model) for model in self._router.models()]
         )
 
-    def _deadline(self, context: Context) -> float:
-        remaining = context.time_remaining()
-        seconds = self._longest_call if remaining is None else min(remaining, self._longest_call)
-        return time.monotonic() + seconds
-
     def _note_model(self, selector: classifier_pb2.ModelSelector) -> None:
-        # Only models that exist become a label of a metric.
-        try:
-            current_call.get().model = self._router.model(selector.name).name
-        except (InvalidArgumentError, NotFoundError):
-            return  # The pipeline refuses the request in its place.
+        current_call.get().model = self._router.known_name(selector.name)
 
 
 def describe(model: ServedModel) -> Model:
