@@ -8,6 +8,8 @@ from typing import Literal
 
 import structlog
 
+from heliograph.log_stream import open_log_stream
+
 
 def configure_logging(level: str, form: Literal["auto", "console", "json"]) -> None:
     """Set up logging for a process; the only place that does.
@@ -29,6 +31,6 @@ def configure_logging(level: str, form: Literal["auto", "console", "json"]) -> N
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(open_log_stream()),
         cache_logger_on_first_use=True,
     )

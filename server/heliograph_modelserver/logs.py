@@ -8,6 +8,8 @@ import sys
 
 import structlog
 
+from heliograph.log_stream import open_log_stream
+
 
 def configure_logs() -> None:
     """Log for people on a terminal and JSON elsewhere; call it before TensorFlow is imported."""
@@ -28,6 +30,6 @@ def configure_logs() -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(open_log_stream()),
         cache_logger_on_first_use=True,
     )
