@@ -23,7 +23,7 @@ from heliograph.errors import (
     CorruptVersionError,
     DeadlineExceededError,
     HeliographError,
-    OverloadedError,
+    ResourceExhaustedError,
     RevisionConflictError,
     UnavailableError,
 )
@@ -41,7 +41,7 @@ from heliograph_gateway.servables import Servable, ServableVersion
 
 log = structlog.get_logger()
 
-_PASSING = (UnavailableError, DeadlineExceededError, OverloadedError)
+_PASSING = (UnavailableError, DeadlineExceededError, ResourceExhaustedError)
 """Errors that say nothing about a version: it is asked again at the next look."""
 
 

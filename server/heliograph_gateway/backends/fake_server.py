@@ -36,7 +36,9 @@ class FakeTensorFlowServing:
         self.time_given: list[float] = []
         """Seconds until the deadline of every Predict, as it came in."""
         self._backend = backend
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
+        )
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Predict": grpc.unary_unary_rpc_method_handler(
                 self._predict, PredictRequest.FromString, PredictResponse.SerializeToString

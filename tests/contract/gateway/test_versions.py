@@ -14,7 +14,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from heliograph.contract import CONTRACT_PATH
-from heliograph.errors import BackendUnavailableError, StorageError
+from heliograph.errors import (
+    BackendUnavailableError,
+    DeadlineExceededError,
+    HeliographError,
+    ResourceExhaustedError,
+    StorageError,
+)
 from heliograph.golden import GOLDEN_DIRECTORY
 from heliograph.repository import Repository
 from heliograph.routing import RoutingTable, create_routing, latest_revision, read_routing
@@ -462,13 +468,21 @@ async def test_after_a_version_that_failed_a_better_one_is_promoted(
     assert await answering(gateway) == (3, 2)
 
 
-async def test_a_backend_that_is_away_does_not_reject_a_version(
-    start_gateway: StartGateway, repository: Path, brightness: Brightness
+@pytest.mark.parametrize(
+    "answer",
+    [
+        BackendUnavailableError("the model server is away"),
+        DeadlineExceededError("the model server is slow"),
+        ResourceExhaustedError("the model server has too much to do"),
+    ],
+)
+async def test_a_backend_in_trouble_does_not_reject_a_version(
+    answer: HeliographError, start_gateway: StartGateway, repository: Path, brightness: Brightness
 ) -> None:
     brightness.publish(repository)
     gateway = await start_gateway(auto_promote=True, poll_interval=60)
     brightness.publish(repository)
-    gateway.backend.failures.append(BackendUnavailableError("the model server is away"))
+    gateway.backend.failures.append(answer)
 
     await gateway.gateway.look()
     assert await answering(gateway) == (1, 1)
