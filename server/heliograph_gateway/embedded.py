@@ -13,7 +13,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -38,6 +39,10 @@ _RELOAD_TIMEOUT = 5.0
 """Seconds after which a reload's own answer is not waited for any more: the status tells."""
 _LONGEST_BACKOFF = 30.0
 """Seconds between two starts of a process that keeps dying, at most."""
+_MOST_DEATHS = 2
+"""Ends of the process while it loads a version, after which that version is not loaded again."""
+_MOMENT = 1.0
+"""Seconds within which the end of a process is noticed."""
 _STOP_TIMEOUT = 15.0
 """Seconds that the process gets to end by itself after SIGTERM."""
 
@@ -45,14 +50,23 @@ _STOP_TIMEOUT = 15.0
 class EmbeddedModelServer:
     """A `heliograph model-server` that lives as long as the gateway."""
 
-    def __init__(self, repository: Path, *, start_timeout: float, load_timeout: float) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        start_timeout: float,
+        load_timeout: float,
+        command: Sequence[str] = (sys.executable, "-m", "heliograph.cli", "model-server"),
+    ) -> None:
         """Prepare a server; nothing is started yet.
 
         Args:
             repository: Folder of models.
             start_timeout: Seconds that the process gets until it answers.
             load_timeout: Seconds that a version gets to load.
+            command: What to start; it gets TensorFlow Serving's flags.
         """
+        self._command = command
         self._repository = repository.resolve()
         self._start_timeout = start_timeout
         self._load_timeout = load_timeout
@@ -61,10 +75,14 @@ class EmbeddedModelServer:
         self._directory = Path(tempfile.mkdtemp(prefix="heliograph-"))
         self._socket = self._directory / "model-server.sock"
         self._process: asyncio.subprocess.Process | None = None
+        self._answering: asyncio.subprocess.Process | None = None
+        """The process, once it has answered."""
         self._service = AsyncModelServiceClient(
             f"unix:{self._socket}", retry=RetryOptions(attempts=1)
         )
         self._wanted: dict[str, frozenset[int]] = {}
+        """What the process is to hold, also after it had to be started again."""
+        self._deaths: Counter[Servable] = Counter()
 
     @property
     def address(self) -> str:
@@ -86,10 +104,7 @@ class EmbeddedModelServer:
         configuration = self._directory / "models.config"
         configuration.write_text("model_config_list {}\n")
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "heliograph.cli",
-            "model-server",
+            *self._command,
             "--port=0",
             f"--grpc_socket_path={self._socket}",
             f"--model_config_file={configuration}",
@@ -102,6 +117,7 @@ class EmbeddedModelServer:
         )
         log.info("model server starting", pid=self._process.pid)
         await self._until_answering(self._process)
+        self._answering = self._process
         log.info("model server ready", pid=self._process.pid)
 
     async def supervise(self) -> None:
@@ -123,11 +139,24 @@ class EmbeddedModelServer:
                 log.error("model server does not start", error=error.message)
 
     async def hold(self, wanted: Mapping[str, frozenset[int]]) -> Mapping[Servable, str]:
-        """See Host."""
-        if wanted == self._wanted:
-            return await self._failures(wanted)
-        self._wanted = dict(wanted)
-        return await self._load(wanted)
+        """See Host. A version that ends the process takes none with it that was held before."""
+        deadly = {each for each in _servables(wanted) if self._deaths[each] >= _MOST_DEATHS}
+        held, process = self._wanted, self._answering
+        alive = process is not None and process.returncode is None
+        self._wanted = {
+            model: frozenset(number for number in numbers if (model, number) not in deadly)
+            for model, numbers in wanted.items()
+        }
+        try:
+            changed = self._wanted != held
+            failures = await (self._load if changed else self._failures)(self._wanted)
+        except BackendUnavailableError:
+            if process is not None and alive and await _has_ended(process):
+                self._deaths.update(_servables(self._wanted) - _servables(held))
+            self._wanted = held
+            raise
+        ended = "the model server ended each time that it loaded this version"
+        return {**failures, **dict.fromkeys(deadly, ended)}
 
     async def stop(self) -> None:
         """End the process: with SIGTERM, after a while with SIGKILL."""
@@ -184,7 +213,7 @@ class EmbeddedModelServer:
 
     async def _failures(self, wanted: Mapping[str, frozenset[int]]) -> Mapping[Servable, str]:
         """Wait until every version is available or has failed; return the failed ones."""
-        pending = {Servable(model, number) for model in wanted for number in wanted[model]}
+        pending = _servables(wanted)
         failures: dict[Servable, str] = {}
         end = time.monotonic() + self._load_timeout
         while True:
@@ -212,3 +241,16 @@ class EmbeddedModelServer:
         except UnavailableError as error:
             raise BackendUnavailableError(f"the model server cannot be asked: {error}") from error
         return next((status for status in statuses if status.version == servable.version), None)
+
+
+def _servables(wanted: Mapping[str, frozenset[int]]) -> set[Servable]:
+    return {Servable(model, number) for model, numbers in wanted.items() for number in numbers}
+
+
+async def _has_ended(process: asyncio.subprocess.Process) -> bool:
+    """Whether a process that broke off a call has ended; the call hears of it first."""
+    try:
+        await asyncio.wait_for(process.wait(), _MOMENT)
+    except TimeoutError:
+        return False
+    return True
