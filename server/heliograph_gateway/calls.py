@@ -81,6 +81,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._authenticator = authenticator
         self._access_log = access_log
         self._streams: set[asyncio.Timeout] = set()
+        self._streams_end: float | None = None
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -145,14 +146,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         They get a moment to say what they have to say.
         """
-        end = asyncio.get_running_loop().time() + _STREAM_GRACE
+        self._streams_end = asyncio.get_running_loop().time() + _STREAM_GRACE
         for limit in self._streams:
-            limit.reschedule(end)
+            limit.reschedule(self._streams_end)
 
     @asynccontextmanager
     async def _until_draining(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(None) as limit:
+            async with asyncio.timeout_at(self._streams_end) as limit:
                 self._streams.add(limit)
                 try:
                     yield
