@@ -54,7 +54,6 @@ class Aggregation:
         latencies: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         lateness = []
         oks = {index for index, item in enumerate(records.outcomes) if item.status == OK}
-        unsent = {index for index, item in enumerate(records.outcomes) if item.status == NOT_SENT}
         for due, latency, late, held, outcome in zip(
             records.due,
             records.latency,
@@ -70,7 +69,7 @@ class Aggregation:
             latencies[due // width, outcome].append(latency)
             if held:
                 self._held += 1
-            elif outcome not in unsent:
+            else:
                 lateness.append(late)
         for (index, number), values in latencies.items():
             outcome_ = records.outcomes[number]

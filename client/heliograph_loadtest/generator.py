@@ -24,6 +24,10 @@ PROBE_INTERVAL: Final = 0.02
 BURST: Final = 8
 """Calls that an open loop behind its schedule sends before it looks for answers again."""
 
+PATIENCE: Final = 0.1
+"""Part of a call's timeout after which an open loop gives the call up unsent. Those that are sent
+have most of their time left: otherwise a target beyond its limits would only get hopeless calls."""
+
 SHIPPING_INTERVAL: Final = 0.5
 """Seconds between the records that a generator process hands over."""
 
@@ -141,6 +145,7 @@ class _StepRun:
 
     async def _send_by_the_clock(self, load: OpenLoop) -> None:
         held_until = -math.inf
+        patience = PATIENCE * self._generator.timeout
         for offset in arrivals(load, self._generator.share, self._generator.seed):
             due = self._start + offset
             if due >= self._end:
@@ -157,11 +162,10 @@ class _StepRun:
             if number is None:
                 break
             held = due <= held_until
-            timeout = due + self._generator.timeout
-            if self._loop.time() < timeout:
+            if self._loop.time() <= due + patience:
                 self._launch(self._call(number, due, held))
             else:
-                self._record(due, timeout, timeout, _UNSENT, held)
+                self._record(due, due + patience, due + patience, _UNSENT, held)
         while self._in_flight:
             await asyncio.wait(self._in_flight)
 

@@ -86,7 +86,7 @@ class Step:
     """Most calls, the warm-up's included; the step ends early when it is reached."""
     max_in_flight: int
     """Most calls that wait for their answers, all processes together; an open loop's calls beyond
-    wait, and are given up when their timeout has passed."""
+    that are sent late, or not at all when a tenth of their timeout has passed."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from heliograph.options import MAX_ATTEMPTS, RetryOptions
 from heliograph_loadtest.load import Arrivals, ClosedLoop, Load, Method, OpenLoop, Step, Traffic
 from heliograph_loadtest.objectives import parse_objectives
 from heliograph_loadtest.requests import MAX_BYTES, select_images
-from heliograph_loadtest.run import Plan
+from heliograph_loadtest.steps import Plan
 from heliograph_loadtest.units import duration, parse_seconds, parse_share, size
 
 MAX_STEPS: Final = 100

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 OK: Final = "OK"
 NOT_SENT: Final = "NOT_SENT"
-"""Status of a call that was never sent: so many were in flight that its timeout passed first."""
+"""Status of a call that was never sent: too many were in flight, or the generator was too slow."""
 
 
 class ImageError(NamedTuple):

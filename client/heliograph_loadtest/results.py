@@ -83,7 +83,7 @@ class GeneratorUse:
     """From when a call was due until it was sent, for calls that nothing held back but the
     generator. In a closed loop, where calls are due when they are sent: of timers."""
     held: int
-    """Calls sent late, or not at all, because as many as allowed were in flight."""
+    """Calls sent late, or never, because as many as allowed were in flight."""
 
     @property
     def late_share(self) -> float:
@@ -138,7 +138,7 @@ class StepResult:
     images_per_call: int
     intervals: tuple[Interval, ...]
     latencies: Mapping[str, LatencyHistogram]
-    """By status; for NOT_SENT the time until the call was given up."""
+    """By status; for NOT_SENT the time after which calls are given up."""
     errors: tuple[ErrorCount, ...]
     """Most frequent first."""
     versions: tuple[VersionCount, ...]

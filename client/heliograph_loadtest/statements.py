@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from heliograph_loadtest.recording import NOT_SENT
 from heliograph_loadtest.results import Report, StepResult
 from heliograph_loadtest.units import duration, milliseconds, number, percent, size
 
@@ -132,12 +131,11 @@ def _shortfalls(report: Report, step: StepResult) -> list[Finding]:
     where = f"{step.title}: " if len(report.steps) > 1 else ""
     found = []
     if step.generator.held and not report.search:
-        unsent = f", {step.not_sent:,} of them never" if NOT_SENT in step.latencies else ""
         found.append(
             Finding(
                 "warning",
-                f"{where}{step.generator.held:,} calls were sent late{unsent}: "
-                f"{report.configuration.max_in_flight:,} were in flight (--max-in-flight).",
+                f"{where}{step.generator.held:,} calls were sent late or never, since as many as "
+                f"--max-in-flight allows, {report.configuration.max_in_flight:,}, had no answer.",
             )
         )
     if not report.interrupted and step.seconds < step.planned * 0.999:
