@@ -19,6 +19,7 @@ from heliograph.errors import DeadlineExceededError, InvalidArgumentError, Model
 from heliograph_gateway.backends import Backend
 from heliograph_gateway.metrics import GatewayMetrics
 from heliograph_gateway.servables import Servable, ServableVersion
+from heliograph_gateway.statistics import Stopwatch
 
 Outcome = np.ndarray | InvalidArgumentError
 """What became of one row: float32 [1, classes], or why the model refuses this row."""
@@ -28,7 +29,11 @@ class Batcher(Protocol):
     """Turns rows of several requests into batches for a backend."""
 
     async def submit(
-        self, version: ServableVersion, rows: Sequence[np.ndarray], deadline: float
+        self,
+        version: ServableVersion,
+        rows: Sequence[np.ndarray],
+        deadline: float,
+        queue_time: Stopwatch | None = None,
     ) -> list[Outcome]:
         """Run rows through a version.
 
@@ -36,6 +41,7 @@ class Batcher(Protocol):
             version: What computes.
             rows: Each [1, …] with the dtype and shape of the version's contract.
             deadline: Of the caller, in seconds of `time.monotonic()`.
+            queue_time: Shows afterwards how long it took until the last row was sent.
 
         Returns:
             The outcome of each row, in their order.
@@ -95,7 +101,11 @@ class ContinuousBatcher:
         self._running: set[asyncio.Task[None]] = set()
 
     async def submit(
-        self, version: ServableVersion, rows: Sequence[np.ndarray], deadline: float
+        self,
+        version: ServableVersion,
+        rows: Sequence[np.ndarray],
+        deadline: float,
+        queue_time: Stopwatch | None = None,
     ) -> list[Outcome]:
         """See Batcher."""
         if not rows:
@@ -118,9 +128,8 @@ class ContinuousBatcher:
             # Whoever leaves early takes along what is still waiting.
             for work in works:
                 work.outcome.cancel()
-        sent = max(work.sent for work in works)
-        version.statistics.queued.add(sent - start)
-        version.statistics.predicted.add(time.perf_counter_ns() - sent)
+        if queue_time:
+            queue_time.nanoseconds = max(work.sent for work in works) - start
         return outcomes
 
     def _dispatch(self, version: ServableVersion, queue: _Queue) -> None:

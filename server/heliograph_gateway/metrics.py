@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from heliograph.errors import AddressInUseError
 from heliograph_gateway.routing import Router
 from heliograph_gateway.servables import ServableVersion
-from heliograph_gateway.statistics import Timing
+from heliograph_gateway.statistics import Stopwatch
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
@@ -89,20 +89,14 @@ class GatewayMetrics:
         self._calls.labels(method, code, model, role).observe(seconds)
 
     @contextmanager
-    def stage(self, name: str, timing: Timing | None = None) -> Iterator[None]:
-        """Measure one stage of a request.
-
-        Args:
-            name: Of the stage.
-            timing: Of the version, where the stage is added as well if it succeeds.
-        """
+    def stage(self, name: str, watch: Stopwatch) -> Iterator[None]:
+        """Measure one stage of a request, for all requests by its name and for this one."""
         start = time.perf_counter_ns()
         try:
             yield
-            if timing:
-                timing.add(time.perf_counter_ns() - start)
         finally:
-            self._stages.labels(name).observe((time.perf_counter_ns() - start) / 1e9)
+            watch.nanoseconds = time.perf_counter_ns() - start
+            self._stages.labels(name).observe(watch.nanoseconds / 1e9)
 
     def rejected(self, reason: str) -> None:
         """Count a request that was refused before any work."""

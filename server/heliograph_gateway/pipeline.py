@@ -29,6 +29,7 @@ from heliograph_gateway.preparation import Preparation
 from heliograph_gateway.ranking import rank, scores_of
 from heliograph_gateway.routing import Route, Router
 from heliograph_gateway.servables import ServableVersion
+from heliograph_gateway.statistics import RequestTimes
 
 _Result = TypeVar("_Result")
 
@@ -132,8 +133,8 @@ class Pipeline:
         _check_options(options)
         with self._admission.admit(len(images), deadline - time.monotonic()):
             route = self._router.resolve(selector)
-            with route.version.in_use(), route.version.statistics.request():
-                outcomes = await self._run(route.version, images, options, deadline, partial)
+            with route.version.in_use(), route.version.statistics.request() as times:
+                outcomes = await self._run(route.version, images, options, deadline, partial, times)
         return Answer(_served_by(route), outcomes)
 
     def check_count(self, count: int) -> None:
@@ -154,19 +155,19 @@ class Pipeline:
         options: ClassifyOptions,
         deadline: float,
         partial: bool,
+        times: RequestTimes,
     ) -> list[Classification | HeliographError]:
-        statistics = version.statistics
-        with self._metrics.stage("prepare", statistics.prepared):
+        with self._metrics.stage("prepare", times.prepare):
             rows = await self._preparation.prepare_all(version, images)
             if not partial:
                 all_of(rows)
-        with self._metrics.stage("predict"):
+        with self._metrics.stage("predict", times.predict):
             good = [row for row in rows if not isinstance(row, HeliographError)]
-            predicted = iter(await self._batcher.submit(version, good, deadline))
+            predicted = iter(await self._batcher.submit(version, good, deadline, times.queue))
             outputs = [row if isinstance(row, HeliographError) else next(predicted) for row in rows]
             if not partial:
                 all_of(outputs)
-        with self._metrics.stage("rank", statistics.ranked):
+        with self._metrics.stage("rank", times.rank):
             ranked = [self._rank(version, output, options) for output in outputs]
             if not partial:
                 all_of(ranked)

@@ -27,33 +27,60 @@ class Timing:
 
 
 @dataclass
+class Stopwatch:
+    """How long one stage of one request took."""
+
+    nanoseconds: int = 0
+
+
+@dataclass
+class RequestTimes:
+    """The stages of one request."""
+
+    prepare: Stopwatch = field(default_factory=Stopwatch)
+    predict: Stopwatch = field(default_factory=Stopwatch)
+    """The time in the queue is a part of it."""
+    queue: Stopwatch = field(default_factory=Stopwatch)
+    rank: Stopwatch = field(default_factory=Stopwatch)
+
+
+@dataclass
 class Statistics:
-    """Requests, the stages that they got through, and batches."""
+    """Requests, their stages, and batches.
+
+    The stages are those of the requests that were answered, and are added together with them: all
+    counts are equal, whenever somebody looks.
+    """
 
     succeeded: Timing = field(default_factory=Timing)
     """Requests that were answered, from routing to ranking."""
     failed: Timing = field(default_factory=Timing)
     """Requests that failed after routing; cancelled ones are among them."""
     prepared: Timing = field(default_factory=Timing)
-    """Requests: decoding and the recipe."""
+    """Decoding and the recipe."""
     queued: Timing = field(default_factory=Timing)
-    """Requests: from the queue until the last row was sent to the backend."""
+    """From the queue until the last row was sent to the backend."""
     predicted: Timing = field(default_factory=Timing)
-    """Requests: from then until the last row had its scores."""
+    """From then until the last row had its scores."""
     ranked: Timing = field(default_factory=Timing)
-    """Requests: activation and ranking."""
+    """Activation and ranking."""
     batches: defaultdict[int, Timing] = field(default_factory=lambda: defaultdict(Timing))
     """Batches that the backend computed, by their rows."""
     last_batch: float = 0.0
     """When the backend was last sent a batch, in seconds since 1970; 0 before the first."""
 
     @contextmanager
-    def request(self) -> Iterator[None]:
-        """Count a request and time it."""
+    def request(self) -> Iterator[RequestTimes]:
+        """Count a request; who answers it fills in the times."""
         start = time.perf_counter_ns()
-        timing = self.failed
+        times = RequestTimes()
         try:
-            yield
-            timing = self.succeeded
-        finally:
-            timing.add(time.perf_counter_ns() - start)
+            yield times
+        except BaseException:
+            self.failed.add(time.perf_counter_ns() - start)
+            raise
+        self.succeeded.add(time.perf_counter_ns() - start)
+        self.prepared.add(times.prepare.nanoseconds)
+        self.queued.add(times.queue.nanoseconds)
+        self.predicted.add(times.predict.nanoseconds - times.queue.nanoseconds)
+        self.ranked.add(times.rank.nanoseconds)

@@ -894,7 +894,7 @@ global___StatisticDuration = StatisticDuration
 
 @typing.final
 class InferStatistics(google.protobuf.message.Message):
-    """InferStatistics sums up requests, and the stages of a request."""
+    """InferStatistics sums up requests, and the stages of those that were answered."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -914,19 +914,19 @@ class InferStatistics(google.protobuf.message.Message):
 
     @property
     def queue(self) -> global___StatisticDuration:
-        """queue: requests, from the queue until the last image of a request was sent to the backend."""
+        """queue: from the queue until the last image of a request was sent to the backend."""
 
     @property
     def compute_input(self) -> global___StatisticDuration:
-        """compute_input: requests, decoding and the recipe."""
+        """compute_input: decoding and the recipe."""
 
     @property
     def compute_infer(self) -> global___StatisticDuration:
-        """compute_infer: requests, from the end of `queue` until all scores were there."""
+        """compute_infer: from the end of `queue` until all scores were there."""
 
     @property
     def compute_output(self) -> global___StatisticDuration:
-        """compute_output: requests, activation and ranking."""
+        """compute_output: activation and ranking."""
 
     def __init__(
         self,

