@@ -20,6 +20,7 @@ LOCK =
 MAIN = $(VENV)/.ready
 GENERATOR = .venv-gen
 SDK_ENVIRONMENTS = .venv-sdk-oldest .venv-sdk-newest
+TRITON = .venv-triton
 LOCKER = .venv-lock
 
 .PHONY: help setup demo test lint format gen bench congruence test-environments test-sdk protos \
@@ -67,7 +68,7 @@ congruence: $(MAIN) ## Run the model server's contract against a TensorFlow Serv
 	@test -n "$(TARGET)" || { echo "Name the server: make congruence TARGET=host:port" >&2; exit 2; }
 	@$(BIN)/python -m pytest tests/congruence --target "$(TARGET)"
 
-test-environments: $(MAIN) $(GENERATOR)/.ready $(SDK_ENVIRONMENTS:=/.ready) ## Create the small environments of the tests
+test-environments: $(MAIN) $(GENERATOR)/.ready $(SDK_ENVIRONMENTS:=/.ready) $(TRITON)/.ready ## Create the small environments of the tests
 
 # protobuf before 5.27 has classes of a kind that Python 3.12 and newer advise against.
 OLD_PROTOBUF = -W "ignore:Type google._upb._message:DeprecationWarning"
@@ -102,7 +103,9 @@ lock: $(LOCKER)/.ready ## Write constraints.txt again [LOCK=--upgrade]
 
 clean: ## Remove builds, caches, the small environments and the demo's folder
 	@rm -rf build dist demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	@for environment in $(GENERATOR) $(SDK_ENVIRONMENTS) $(LOCKER); do rm -rf "$$environment"; done
+	@for environment in $(GENERATOR) $(SDK_ENVIRONMENTS) $(TRITON) $(LOCKER); do \
+		rm -rf "$$environment"; \
+	done
 
 distclean: clean ## Remove the environment of `make setup` as well
 	@if test -f $(MAIN); then rm -rf "$(VENV)"; fi
@@ -134,6 +137,12 @@ $(GENERATOR)/.ready: protos/requirements.txt | $(MAIN)
 	@$(BIN)/python -m venv --clear .venv-sdk-$*
 	@.venv-sdk-$*/bin/python $(PIP_INSTALL) --quiet --requirement tests/environments/pytest.txt
 	@.venv-sdk-$*/bin/python $(PIP_INSTALL) --quiet --editable . --requirement tests/environments/sdk-$*.txt
+	@touch $@
+
+$(TRITON)/.ready: tests/environments/triton.txt pyproject.toml | $(MAIN)
+	@echo "Creating $(TRITON), which has NVIDIA's client beside the SDK."
+	@$(BIN)/python -m venv --clear $(TRITON)
+	@$(TRITON)/bin/python $(PIP_INSTALL) --quiet --editable . --requirement tests/environments/triton.txt
 	@touch $@
 
 $(LOCKER)/.ready: | $(MAIN)

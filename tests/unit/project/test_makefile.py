@@ -113,7 +113,8 @@ def test_congruence_asks_for_its_target(checkout: Path) -> None:
 
 
 def test_clean_removes_only_what_make_made(checkout: Path) -> None:
-    made = [".venv-gen", ".venv-sdk-oldest", ".venv-sdk-newest", ".mypy_cache", "build"]
+    made = [".venv-gen", ".venv-sdk-oldest", ".venv-sdk-newest", ".venv-triton"]
+    made += [".mypy_cache", "build"]
     others = [".venv", ".venv-mine", "runs", "models", "data"]
     for name in [*made, *others]:
         (checkout / name).mkdir()
