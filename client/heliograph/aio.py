@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from google.protobuf.wrappers_pb2 import Int32Value
 
 from heliograph import classifier_calls as calls
 from heliograph import health
-from heliograph.batches import (
-    DEFAULT_BATCH_SIZE,
-    DEFAULT_BATCHES_IN_FLIGHT,
-    Batch,
-    BatchBuilder,
-    check_in_flight,
-)
+from heliograph.aio_streams import AioExchange
 from heliograph.client import DEFAULT_TARGET
-from heliograph.endpoint import Endpoint, Token
-from heliograph.errors import HeliographError, InvalidImageError
+from heliograph.endpoint import Endpoint, Token, seconds
+from heliograph.errors import InvalidImageError
 from heliograph.images import LoadedImage, PreparedImage, load_image
+from heliograph.ledger import DEFAULT_WINDOW, Asked, Item, Ledger
 from heliograph.options import (
     DEFAULT_KEEPALIVE,
     DEFAULT_RETRY,
@@ -30,6 +25,8 @@ from heliograph.options import (
     TlsOptions,
 )
 from heliograph.results import Failure, ModelDetails, ModelInfo, Result
+from heliograph.stream_calls import aio_stream_methods
+from heliograph.streams import StreamSupport
 from heliograph.transport import AioTransport
 from heliograph.v1.classifier_pb2 import (
     BatchClassifyResponse,
@@ -86,6 +83,7 @@ class AsyncClient:
             Endpoint(
                 target,
                 (calls.SERVICE,),
+                streams=(calls.STREAM_CLASSIFY,),
                 timeout=timeout,
                 retry=retry,
                 tls=tls,
@@ -98,6 +96,7 @@ class AsyncClient:
         unary = self._transport.unary
         self._classify = unary(calls.CLASSIFY, ClassifyResponse.FromString)
         self._batch_classify = unary(calls.BATCH_CLASSIFY, BatchClassifyResponse.FromString)
+        self._stream_support = StreamSupport()
         self._get_model = unary(calls.GET_MODEL, GetModelResponse.FromString)
         self._list_models = unary(calls.LIST_MODELS, ListModelsResponse.FromString)
         self._check = unary(health.CHECK, Int32Value.FromString)
@@ -143,15 +142,15 @@ class AsyncClient:
         top_k: int = calls.DEFAULT_TOP_K,
         min_score: float = 0.0,
         timeout: float | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
-        batches_in_flight: int = DEFAULT_BATCHES_IN_FLIGHT,
+        window: int = DEFAULT_WINDOW,
     ) -> AsyncIterator[Result | Failure]:
         """Classify any number of images, in order and in bounded memory.
 
-        Images are read as they are needed, and sent in batches of up to 32 images and 3 MiB. An
-        image that cannot be classified has a Failure in its place; so has every image of a batch
-        whose call fails for a reason that may be over by the next one (no connection, overload,
-        deadline). Other errors of a whole call are raised.
+        Images are read as they are needed and sent on a stream, small ones several to a message. An
+        image that cannot be classified has a Failure in its place; so has one without an answer
+        after its last attempt or its deadline. When the stream breaks, it is opened again, and what
+        was not answered is sent again as the retry options say. Errors that every other image would
+        meet too, such as an unknown model or a wrong token, are raised.
 
         Args:
             images: Images as for `classify`, from a plain or an asynchronous iterable.
@@ -160,46 +159,31 @@ class AsyncClient:
             version_label: As for `classify`.
             top_k: As for `classify`.
             min_score: As for `classify`.
-            timeout: Seconds for each batch; None for the client's own.
-            batch_size: Most images in a batch; the gateway has a limit of its own.
-            batches_in_flight: Most batches waiting for their answers at a time.
+            timeout: Seconds for each image, retries included; None for the client's own.
+            window: Most images that are read and whose results were not given out, over all
+                channels; fewer while answers are slow, or when they make up 32 MiB.
 
         Raises:
             HeliographError: See above; raised where the iterator is advanced.
         """
-        asked = calls.question(model or self._model, version, version_label, top_k, min_score)
-        builder = BatchBuilder(asked, batch_size)
-        return self._run_batches(images, builder, timeout, check_in_flight(batches_in_flight))
-
-    async def _run_batches(
-        self,
-        images: Iterable[ImageInput] | AsyncIterable[ImageInput],
-        builder: BatchBuilder,
-        timeout: float | None,
-        batches_in_flight: int,
-    ) -> AsyncIterator[Result | Failure]:
-        pending: deque[asyncio.Task[list[Result | Failure]]] = deque()
-        try:
-            async for batch in _batches(images, builder):
-                while len(pending) >= batches_in_flight or (pending and pending[0].done()):
-                    for outcome in await pending.popleft():
-                        yield outcome
-                pending.append(asyncio.create_task(self._outcomes(batch, timeout)))
-            while pending:
-                for outcome in await pending.popleft():
-                    yield outcome
-        finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-
-    async def _outcomes(self, batch: Batch, timeout: float | None) -> list[Result | Failure]:
-        try:
-            if not batch.request:
-                return batch.answered(BatchClassifyResponse())
-            return batch.answered(await self._batch_classify(batch.request, timeout))
-        except HeliographError as error:
-            return batch.unanswered(error)
+        asked = Asked(model or self._model, version, version_label, top_k, min_score)
+        calls.question(*asked)
+        endpoint = self._transport.endpoint
+        ledger = Ledger(
+            endpoint.retry,
+            endpoint.timeout if timeout is None else seconds(timeout),
+            window=window,
+            lanes=endpoint.channels,
+            target=endpoint.target,
+        )
+        exchange = AioExchange(
+            ledger,
+            partial(aio_stream_methods, self._transport, calls.STREAM_CLASSIFY),
+            self._batch_classify,
+            self._stream_support,
+            endpoint.target,
+        )
+        return exchange.results(_load_all(images, asked))
 
     async def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """Return every model the gateway is configured with, in order of name."""
@@ -252,24 +236,20 @@ class AsyncClient:
         await self.close()
 
 
-async def _batches(
-    images: Iterable[ImageInput] | AsyncIterable[ImageInput], builder: BatchBuilder
-) -> AsyncIterator[Batch]:
+async def _load_all(
+    images: Iterable[ImageInput] | AsyncIterable[ImageInput], asked: Asked
+) -> AsyncIterator[Item | Failure]:
     if isinstance(images, AsyncIterable):
         async for image in images:
-            for batch in builder.add(await _load(image)):
-                yield batch
+            yield await _load(image, asked)
     else:
         for image in images:
-            for batch in builder.add(await _load(image)):
-                yield batch
-    for batch in builder.finish():
-        yield batch
+            yield await _load(image, asked)
 
 
-async def _load(image: ImageInput) -> LoadedImage | Failure:
+async def _load(image: ImageInput, asked: Asked) -> Item | Failure:
     try:
-        return await _read(image)
+        return Item(asked, await _read(image))
     except InvalidImageError as error:
         return Failure(error)
 

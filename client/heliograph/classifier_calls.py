@@ -21,18 +21,22 @@ from heliograph.v1.classifier_pb2 import (
     ClassifyResponse,
     GetModelRequest,
     GetModelResponse,
+    ImageResult,
     ListModelsRequest,
     ListModelsResponse,
     Model,
     ModelSelector,
     ServedBy,
+    StreamClassifyRequest,
+    StreamClassifyResponse,
 )
 from heliograph.wire_errors import from_status
-from heliograph.wire_format import delimited
+from heliograph.wire_format import delimited, varint
 
 SERVICE: Final = "heliograph.v1.Classifier"
 CLASSIFY: Final = f"/{SERVICE}/Classify"
 BATCH_CLASSIFY: Final = f"/{SERVICE}/BatchClassify"
+STREAM_CLASSIFY: Final = f"/{SERVICE}/StreamClassify"
 GET_MODEL: Final = f"/{SERVICE}/GetModel"
 LIST_MODELS: Final = f"/{SERVICE}/ListModels"
 
@@ -71,6 +75,19 @@ def question(
     ).SerializeToString()
 
 
+@lru_cache(maxsize=256)
+def stream_question(
+    model: str | None,
+    version: int | None,
+    version_label: str | None,
+    top_k: int,
+    min_score: float,
+) -> bytes:
+    """Return the same for StreamClassifyRequest, which numbers its fields differently."""
+    asked = ClassifyRequest.FromString(question(model, version, version_label, top_k, min_score))
+    return StreamClassifyRequest(model=asked.model, options=asked.options).SerializeToString()
+
+
 def selector(model: str | None, version: int | None, version_label: str | None) -> ModelSelector:
     """Return the selector of a model and perhaps a version.
 
@@ -106,6 +123,22 @@ def batch_request(asked: bytes, images: Sequence[LoadedImage]) -> bytes:
     return b"".join(parts)
 
 
+def stream_request(asked: bytes, correlation_id: int, images: Sequence[LoadedImage]) -> bytes:
+    """Return a serialized StreamClassifyRequest.
+
+    Args:
+        asked: What `stream_question` returned.
+        correlation_id: Number from 0 to 2⁶⁴ − 1 that the response repeats.
+        images: At least one.
+    """
+    parts = [_STREAM_ID, varint(correlation_id), asked]
+    number = StreamClassifyRequest.IMAGE_FIELD_NUMBER
+    for prefix, data in images:
+        parts += (delimited(number, len(prefix) + len(data)), prefix, data)
+        number = StreamClassifyRequest.MORE_IMAGES_FIELD_NUMBER
+    return b"".join(parts)
+
+
 def model_request(model: str | None, version: int | None, version_label: str | None) -> bytes:
     """Return a serialized GetModelRequest."""
     return GetModelRequest(model=selector(model, version, version_label)).SerializeToString()
@@ -131,14 +164,12 @@ def results(response: BatchClassifyResponse, count: int) -> list[Result | Failur
     Raises:
         InternalError: The response has another number of results.
     """
-    if len(response.results) != count:
-        raise InternalError(f"the server sent {len(response.results)} results for {count} images")
-    return [
-        _result(item.classification, response.served_by)
-        if item.HasField("classification")
-        else Failure(from_status(item.error))
-        for item in response.results
-    ]
+    return _results(response.results, response.served_by, count)
+
+
+def stream_results(response: StreamClassifyResponse, count: int) -> list[Result | Failure]:
+    """Return the answers to one message of a stream; arguments and errors as for `results`."""
+    return _results((response.result, *response.more_results), response.served_by, count)
 
 
 def model_info(model: Model) -> ModelInfo:
@@ -164,6 +195,19 @@ def model_infos(response: ListModelsResponse) -> tuple[ModelInfo, ...]:
     return tuple(model_info(model) for model in response.models)
 
 
+def _results(
+    items: Sequence[ImageResult], served_by: ServedBy, count: int
+) -> list[Result | Failure]:
+    if len(items) != count:
+        raise InternalError(f"the server sent {len(items)} results for {count} images")
+    return [
+        _result(item.classification, served_by)
+        if item.HasField("classification")
+        else Failure(from_status(item.error))
+        for item in items
+    ]
+
+
 def _result(classification: Classification, served_by: ServedBy) -> Result:
     classes = tuple(
         [ClassScore(item.index, item.class_name, item.score) for item in classification.classes]
@@ -180,3 +224,4 @@ def _result(classification: Classification, served_by: ServedBy) -> Result:
 
 
 _IMAGE: Final = ClassifyRequest.IMAGE_FIELD_NUMBER
+_STREAM_ID: Final = varint(StreamClassifyRequest.CORRELATION_ID_FIELD_NUMBER << 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Self
 
@@ -10,16 +9,10 @@ from google.protobuf.wrappers_pb2 import Int32Value
 
 from heliograph import classifier_calls as calls
 from heliograph import health
-from heliograph.batches import (
-    DEFAULT_BATCH_SIZE,
-    DEFAULT_BATCHES_IN_FLIGHT,
-    Batch,
-    BatchBuilder,
-    check_in_flight,
-)
-from heliograph.endpoint import Endpoint, Token
-from heliograph.errors import HeliographError, InvalidImageError
-from heliograph.images import LoadedImage, load_image
+from heliograph.endpoint import Endpoint, Token, seconds
+from heliograph.errors import InvalidImageError
+from heliograph.images import load_image
+from heliograph.ledger import DEFAULT_WINDOW, Asked, Item, Ledger
 from heliograph.options import (
     DEFAULT_KEEPALIVE,
     DEFAULT_RETRY,
@@ -28,7 +21,9 @@ from heliograph.options import (
     TlsOptions,
 )
 from heliograph.results import Failure, ModelDetails, ModelInfo, Result
-from heliograph.transport import PendingCall, Transport
+from heliograph.stream_calls import stream_methods
+from heliograph.streams import Exchange, StreamSupport
+from heliograph.transport import Transport
 from heliograph.v1.classifier_pb2 import (
     BatchClassifyResponse,
     ClassifyResponse,
@@ -87,6 +82,7 @@ class Client:
             Endpoint(
                 target,
                 (calls.SERVICE,),
+                streams=(calls.STREAM_CLASSIFY,),
                 timeout=timeout,
                 retry=retry,
                 tls=tls,
@@ -99,6 +95,8 @@ class Client:
         unary = self._transport.unary
         self._classify = unary(calls.CLASSIFY, ClassifyResponse.FromString)
         self._batch_classify = unary(calls.BATCH_CLASSIFY, BatchClassifyResponse.FromString)
+        self._streams = stream_methods(self._transport, calls.STREAM_CLASSIFY)
+        self._stream_support = StreamSupport()
         self._get_model = unary(calls.GET_MODEL, GetModelResponse.FromString)
         self._list_models = unary(calls.LIST_MODELS, ListModelsResponse.FromString)
         self._check = unary(health.CHECK, Int32Value.FromString)
@@ -144,15 +142,15 @@ class Client:
         top_k: int = calls.DEFAULT_TOP_K,
         min_score: float = 0.0,
         timeout: float | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
-        batches_in_flight: int = DEFAULT_BATCHES_IN_FLIGHT,
+        window: int = DEFAULT_WINDOW,
     ) -> Iterator[Result | Failure]:
         """Classify any number of images, in order and in bounded memory.
 
-        Images are read as they are needed, and sent in batches of up to 32 images and 3 MiB. An
-        image that cannot be classified has a Failure in its place; so has every image of a batch
-        whose call fails for a reason that may be over by the next one (no connection, overload,
-        deadline). Other errors of a whole call are raised.
+        Images are read as they are needed and sent on a stream, small ones several to a message. An
+        image that cannot be classified has a Failure in its place; so has one without an answer
+        after its last attempt or its deadline. When the stream breaks, it is opened again, and what
+        was not answered is sent again as the retry options say. Errors that every other image would
+        meet too, such as an unknown model or a wrong token, are raised.
 
         Args:
             images: Images as for `classify`.
@@ -161,37 +159,27 @@ class Client:
             version_label: As for `classify`.
             top_k: As for `classify`.
             min_score: As for `classify`.
-            timeout: Seconds for each batch; None for the client's own.
-            batch_size: Most images in a batch; the gateway has a limit of its own.
-            batches_in_flight: Most batches waiting for their answers at a time.
+            timeout: Seconds for each image, retries included; None for the client's own.
+            window: Most images that are read and whose results were not given out, over all
+                channels; fewer while answers are slow, or when they make up 32 MiB.
 
         Raises:
             HeliographError: See above; raised where the iterator is advanced.
         """
-        asked = calls.question(model or self._model, version, version_label, top_k, min_score)
-        builder = BatchBuilder(asked, batch_size)
-        return self._run_batches(images, builder, timeout, check_in_flight(batches_in_flight))
-
-    def _run_batches(
-        self,
-        images: Iterable[ImageInput],
-        builder: BatchBuilder,
-        timeout: float | None,
-        batches_in_flight: int,
-    ) -> Iterator[Result | Failure]:
-        pending: deque[tuple[Batch, PendingCall[BatchClassifyResponse] | None]] = deque()
-        try:
-            for batch in _batches(images, builder):
-                while len(pending) >= batches_in_flight or (pending and _is_done(pending[0][1])):
-                    yield from _outcomes(*pending.popleft())
-                call = self._batch_classify.start(batch.request, timeout) if batch.request else None
-                pending.append((batch, call))
-            while pending:
-                yield from _outcomes(*pending.popleft())
-        finally:
-            for _, call in pending:
-                if call is not None:
-                    call.cancel()
+        asked = Asked(model or self._model, version, version_label, top_k, min_score)
+        calls.question(*asked)
+        endpoint = self._transport.endpoint
+        ledger = Ledger(
+            endpoint.retry,
+            endpoint.timeout if timeout is None else seconds(timeout),
+            window=window,
+            lanes=endpoint.channels,
+            target=endpoint.target,
+        )
+        exchange = Exchange(
+            ledger, self._streams, self._batch_classify, self._stream_support, endpoint.target
+        )
+        return exchange.results(_load(image, asked) for image in images)
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """Return every model the gateway is configured with, in order of name."""
@@ -244,27 +232,8 @@ class Client:
         self.close()
 
 
-def _batches(images: Iterable[ImageInput], builder: BatchBuilder) -> Iterator[Batch]:
-    for image in images:
-        yield from builder.add(_load(image))
-    yield from builder.finish()
-
-
-def _load(image: ImageInput) -> LoadedImage | Failure:
+def _load(image: ImageInput, asked: Asked) -> Item | Failure:
     try:
-        return load_image(image)
+        return Item(asked, load_image(image))
     except InvalidImageError as error:
         return Failure(error)
-
-
-def _is_done(call: PendingCall[BatchClassifyResponse] | None) -> bool:
-    return call is None or call.done()
-
-
-def _outcomes(
-    batch: Batch, call: PendingCall[BatchClassifyResponse] | None
-) -> list[Result | Failure]:
-    try:
-        return batch.answered(BatchClassifyResponse() if call is None else call.result())
-    except HeliographError as error:
-        return batch.unanswered(error)

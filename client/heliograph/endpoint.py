@@ -29,6 +29,8 @@ class Endpoint:
     """gRPC target: `host:port`, `dns:///host:port`, `unix:/path` and so on."""
     services: tuple[str, ...]
     """Full names of the services whose calls may be tried again."""
+    streams: tuple[str, ...] = ()
+    """Paths of calls that gRPC does not try again, since they are streams: `/<service>/<method>`."""
     timeout: float = 10.0
     """Seconds that a call may take unless it says otherwise."""
     retry: RetryOptions = field(default_factory=RetryOptions)
@@ -84,7 +86,10 @@ class Endpoint:
         retries = self.retry.attempts > 1
         arguments: list[tuple[str, Any]] = [
             ("grpc.primary_user_agent", f"heliograph-python/{__version__}"),
-            ("grpc.service_config", json.dumps(service_config(self.services, self.retry))),
+            (
+                "grpc.service_config",
+                json.dumps(service_config(self.services, self.retry, self.streams)),
+            ),
             ("grpc.enable_retries", int(retries)),
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
@@ -138,7 +143,9 @@ class Endpoint:
         return (("authorization", f"Bearer {token}"),)
 
 
-def service_config(services: tuple[str, ...], retry: RetryOptions) -> dict[str, Any]:
+def service_config(
+    services: tuple[str, ...], retry: RetryOptions, streams: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return gRPC's service config: round robin over the target's addresses, and retries.
 
     `heliograph/service_config.json` is this for the gateway and the default options, to be handed
@@ -154,8 +161,14 @@ def service_config(services: tuple[str, ...], retry: RetryOptions) -> dict[str, 
         "backoffMultiplier": retry.multiplier,
         "retryableStatusCodes": list(retry.statuses),
     }
+    methods = [{"name": [{"service": name} for name in services], "retryPolicy": policy}]
+    if streams:
+        # What names a method goes before what names its service. Whoever sends on a stream knows
+        # what was answered; gRPC would keep all that is sent, to send all of it again.
+        names = [path.strip("/").split("/") for path in streams]
+        methods.append({"name": [{"service": name, "method": method} for name, method in names]})
     return balancing | {
-        "methodConfig": [{"name": [{"service": name} for name in services], "retryPolicy": policy}],
+        "methodConfig": methods,
         # A failed attempt takes 1 token, a call that succeeds gives 0.1 back, and there are no
         # retries while half of the tokens are gone.
         "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},

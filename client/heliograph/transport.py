@@ -31,19 +31,20 @@ class Transport:
         """Open the channels of an endpoint."""
         self.endpoint = endpoint
         self.closed = False
-        self._channels = endpoint.open()
+        self.channels = endpoint.open()
+        """Connections, to be used in turn."""
 
     def unary(self, path: str, parse: Callable[[bytes], Response]) -> UnaryCall[Response]:
         """Return the call of a path, for example `/grpc.health.v1.Health/Check`."""
         methods: list[grpc.UnaryUnaryMultiCallable[bytes, bytes]] = [
-            channel.unary_unary(path, None, None) for channel in self._channels
+            channel.unary_unary(path, None, None) for channel in self.channels
         ]
         return UnaryCall(self, methods, parse)
 
     def close(self) -> None:
         """Close the channels; calls still waiting raise CancelledError."""
         self.closed = True
-        for channel in self._channels:
+        for channel in self.channels:
             channel.close()
 
 
@@ -80,7 +81,7 @@ class UnaryCall(Generic[Response]):
             response = next(self._methods)(
                 request,
                 timeout=timeout,
-                metadata=_metadata(endpoint, metadata),
+                metadata=call_metadata(endpoint, metadata),
                 wait_for_ready=endpoint.wait_for_ready,
             )
         except grpc.RpcError as error:
@@ -88,7 +89,7 @@ class UnaryCall(Generic[Response]):
         except ValueError as error:
             if not self._transport.closed:
                 raise
-            raise FailedPreconditionError(_CLOSED) from error
+            raise FailedPreconditionError(CLOSED) from error
         return _parsed(response, self._parse, endpoint.target)
 
     def start(
@@ -101,13 +102,13 @@ class UnaryCall(Generic[Response]):
             future = next(self._methods).future(
                 request,
                 timeout=timeout,
-                metadata=_metadata(endpoint, metadata),
+                metadata=call_metadata(endpoint, metadata),
                 wait_for_ready=endpoint.wait_for_ready,
             )
         except ValueError as error:
             if not self._transport.closed:
                 raise
-            raise FailedPreconditionError(_CLOSED) from error
+            raise FailedPreconditionError(CLOSED) from error
         return PendingCall(future, self._parse, endpoint.target, timeout)
 
 
@@ -136,7 +137,7 @@ class PendingCall(Generic[Response]):
         try:
             response = self._future.result()
         except grpc.FutureCancelledError as error:
-            raise CancelledError(_CANCELLED) from error
+            raise CancelledError(CANCELLED) from error
         except grpc.RpcError as error:
             raise from_rpc_error(error, target=self._target, timeout=self._timeout) from error
         return _parsed(response, self._parse, self._target)
@@ -171,7 +172,7 @@ class AioTransport:
             FailedPreconditionError: The client is closed, or belongs to another event loop.
         """
         if self.closed:
-            raise FailedPreconditionError(_CLOSED)
+            raise FailedPreconditionError(CLOSED)
         loop = asyncio.get_running_loop()
         if self.loop is None:
             self.loop = loop
@@ -223,7 +224,7 @@ class AioUnaryCall(Generic[Response]):
             response = await next(self._methods)(
                 request,
                 timeout=timeout,
-                metadata=_metadata(endpoint, metadata),
+                metadata=call_metadata(endpoint, metadata),
                 wait_for_ready=endpoint.wait_for_ready,
             )
         except grpc.RpcError as error:
@@ -234,13 +235,13 @@ class AioUnaryCall(Generic[Response]):
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise CancelledError(_CANCELLED) from error
+            raise CancelledError(CANCELLED) from error
         return _parsed(response, self._parse, endpoint.target)
 
 
-_CLOSED = "the client is closed; make a new one"
+CLOSED = "the client is closed; make a new one"
 _OTHER_LOOP = "the client was used in another event loop; make one for each"
-_CANCELLED = "the call was cancelled because the client was closed"
+CANCELLED = "the call was cancelled because the client was closed"
 
 
 def _parsed(response: bytes, parse: Callable[[bytes], Response], target: str) -> Response:
@@ -251,5 +252,6 @@ def _parsed(response: bytes, parse: Callable[[bytes], Response], target: str) ->
         raise InternalError(f"the answer of {target} cannot be read: {error}") from error
 
 
-def _metadata(endpoint: Endpoint, metadata: Metadata) -> Metadata | None:
+def call_metadata(endpoint: Endpoint, metadata: Metadata) -> Metadata | None:
+    """Return what is sent beside a request: the token in force now, and the trace."""
     return (*endpoint.authorization(), *(metadata or current_trace_headers())) or None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Self
@@ -22,6 +21,7 @@ from heliograph.errors import (
     VersionLabelNotFoundError,
     VersionNotFoundError,
 )
+from heliograph.testing.script import Script
 from heliograph.v1.classifier_pb2 import (
     BatchClassifyRequest,
     BatchClassifyResponse,
@@ -32,11 +32,15 @@ from heliograph.v1.classifier_pb2 import (
     ClassScore,
     GetModelRequest,
     GetModelResponse,
+    Image,
+    ImageResult,
     ListModelsRequest,
     ListModelsResponse,
     Model,
     ModelSelector,
     ServedBy,
+    StreamClassifyRequest,
+    StreamClassifyResponse,
 )
 from heliograph.v1.contract_pb2 import ModelContract
 from heliograph.wire_errors import to_abort, to_status
@@ -46,6 +50,8 @@ Outcome = Mapping[str, float] | HeliographError
 
 _SERVING = 1
 _NOT_SERVING = 2
+_NEVER = 1e9
+"""Seconds: more is what gRPC says when there is no deadline."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,9 @@ class RecordedCall:
     """A call that reached the gateway."""
 
     method: str
-    """`Classify`, `BatchClassify`, `GetModel`, `ListModels` or `Check`."""
+    """`Classify`, `BatchClassify`, `StreamClassify`, `GetModel`, `ListModels` or `Check`."""
     request: Message
-    """The request's message."""
+    """The request's message. Every message of a StreamClassify is recorded as a call."""
     metadata: Mapping[str, str | bytes]
     """The call's metadata, keys in lower case."""
     peer: str
@@ -63,6 +69,18 @@ class RecordedCall:
     time_remaining: float | None
     """Seconds until the deadline when the call arrived; None without a deadline."""
     _context: grpc.ServicerContext = field(repr=False)
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images that the request is about, in order; none for other calls than to classify."""
+        request = self.request
+        if isinstance(request, ClassifyRequest):
+            return (request.image,)
+        if isinstance(request, BatchClassifyRequest):
+            return tuple(request.images)
+        if isinstance(request, StreamClassifyRequest):
+            return (request.image, *request.more_images)
+        return ()
 
     @property
     def active(self) -> bool:
@@ -114,8 +132,9 @@ class FakeGateway:
         self._options = options
         self._lock = threading.Lock()
         self._calls: list[RecordedCall] = []
-        self._images = _Script()
-        self._whole_calls = _Script()
+        self._images = Script[Outcome]()
+        self._whole_calls = Script[HeliographError]()
+        self._stream_ends = Script[tuple[int, HeliographError]]()
         self._delay = 0.0
         self._stopping = threading.Event()
         self._server: grpc.Server | None = None
@@ -147,7 +166,7 @@ class FakeGateway:
         self._images.add(dict(scores), times)
 
     def fail(self, error: HeliographError, *, times: int | None = 1) -> None:
-        """Fail images with an error: it fails Classify, and takes one place in BatchClassify.
+        """Fail images with an error: it fails Classify, and takes one place where there are more.
 
         Args:
             error: What to answer; its reason, request id and retry delay reach the caller.
@@ -163,6 +182,18 @@ class FakeGateway:
             times: Calls to fail so, retries counted; None for all from then on.
         """
         self._whole_calls.add(error, times)
+
+    def fail_streams(
+        self, error: HeliographError, *, after: int = 0, times: int | None = 1
+    ) -> None:
+        """End calls of StreamClassify with an error.
+
+        Args:
+            error: What to end with.
+            after: Images that are answered on the stream before.
+            times: Streams to end so; None for all from then on.
+        """
+        self._stream_ends.add((after, error), times)
 
     def delay(self, seconds: float) -> None:
         """Wait this long before each answer from now on."""
@@ -191,6 +222,9 @@ class FakeGateway:
                     {
                         "Classify": _method(self._classify, ClassifyRequest),
                         "BatchClassify": _method(self._batch_classify, BatchClassifyRequest),
+                        "StreamClassify": _stream_method(
+                            self._stream_classify, StreamClassifyRequest
+                        ),
                         "GetModel": _method(self._get_model, GetModelRequest),
                         "ListModels": _method(self._list_models, ListModelsRequest),
                     },
@@ -223,22 +257,30 @@ class FakeGateway:
 
     def _admit(self, method: str, request: Message, context: grpc.ServicerContext) -> None:
         """Record a call, wait as told, and fail it when it should fail as a whole."""
+        metadata = self._record(method, request, context)
+        if self._token is not None and metadata.get("authorization") != f"Bearer {self._token}":
+            raise UnauthenticatedError("the call carries no valid token")
+        outcome = self._whole_calls.next()
+        if outcome is not None:
+            raise outcome
+
+    def _record(
+        self, method: str, request: Message, context: grpc.ServicerContext
+    ) -> Mapping[str, str | bytes]:
+        """Record a call, wait as told, and return its metadata."""
         metadata = {key.lower(): value for key, value in context.invocation_metadata()}
-        call = RecordedCall(
-            method, request, metadata, context.peer(), context.time_remaining(), context
-        )
+        remaining = context.time_remaining()
+        if remaining is not None and remaining > _NEVER:
+            remaining = None
+        call = RecordedCall(method, request, metadata, context.peer(), remaining, context)
         with self._lock:
             self._calls.append(call)
         self._stopping.wait(self._delay)
-        if self._token is not None and metadata.get("authorization") != f"Bearer {self._token}":
-            _abort(context, UnauthenticatedError("the call carries no valid token"))
-        outcome = self._whole_calls.next()
-        if isinstance(outcome, HeliographError):
-            _abort(context, outcome)
+        return metadata
 
-    def _resolve(self, selector: ModelSelector, context: grpc.ServicerContext) -> ServedBy:
+    def _resolve(self, selector: ModelSelector) -> ServedBy:
         if selector.name not in ("", self.model):
-            _abort(context, ModelNotFoundError(f"no model is called {selector.name!r}"))
+            raise ModelNotFoundError(f"no model is called {selector.name!r}")
         version = self.versions[-1]
         chosen = selector.WhichOneof("selector")
         if chosen == "version":
@@ -246,11 +288,17 @@ class FakeGateway:
         elif chosen == "version_label":
             if selector.version_label not in self.version_labels:
                 label = selector.version_label
-                _abort(context, VersionLabelNotFoundError(f"no version is labelled {label!r}"))
+                raise VersionLabelNotFoundError(f"no version is labelled {label!r}")
             version = self.version_labels[selector.version_label]
         if version not in self.versions:
-            _abort(context, VersionNotFoundError(f"there is no version {version}"))
+            raise VersionNotFoundError(f"there is no version {version}")
         return ServedBy(name=self.model, version=version, routing_revision=0 if chosen else 1)
+
+    def _result(self, options: ClassifyOptions) -> ImageResult:
+        outcome = self._rank(options)
+        if isinstance(outcome, HeliographError):
+            return ImageResult(error=to_status(outcome))
+        return ImageResult(classification=outcome)
 
     def _rank(self, options: ClassifyOptions) -> Classification | HeliographError:
         outcome = self._images.next()
@@ -285,30 +333,50 @@ class FakeGateway:
         self, request: ClassifyRequest, context: grpc.ServicerContext
     ) -> ClassifyResponse:
         self._admit("Classify", request, context)
-        served_by = self._resolve(request.model, context)
+        served_by = self._resolve(request.model)
         outcome = self._rank(request.options)
         if isinstance(outcome, HeliographError):
-            _abort(context, outcome)
+            raise outcome
         return ClassifyResponse(served_by=served_by, classification=outcome)
 
     def _batch_classify(
         self, request: BatchClassifyRequest, context: grpc.ServicerContext
     ) -> BatchClassifyResponse:
         self._admit("BatchClassify", request, context)
-        response = BatchClassifyResponse(served_by=self._resolve(request.model, context))
-        for _ in request.images:
-            outcome = self._rank(request.options)
-            if isinstance(outcome, HeliographError):
-                response.results.add(error=to_status(outcome))
+        return BatchClassifyResponse(
+            served_by=self._resolve(request.model),
+            results=[self._result(request.options) for _ in request.images],
+        )
+
+    def _stream_classify(
+        self, requests: Iterator[StreamClassifyRequest], context: grpc.ServicerContext
+    ) -> Iterator[StreamClassifyResponse]:
+        end = self._stream_ends.next()
+        answered = 0
+        for number, request in enumerate(requests):
+            if number == 0:
+                self._admit("StreamClassify", request, context)
             else:
-                response.results.add(classification=outcome)
-        return response
+                self._record("StreamClassify", request, context)
+            if end is not None and answered >= end[0]:
+                raise end[1]
+            images = 1 + len(request.more_images)
+            response = StreamClassifyResponse(correlation_id=request.correlation_id)
+            try:
+                response.served_by.CopyFrom(self._resolve(request.model))
+                results = [self._result(request.options) for _ in range(images)]
+            except HeliographError as error:
+                results = [ImageResult(error=to_status(error))] * images
+            response.result.CopyFrom(results[0])
+            response.more_results.extend(results[1:])
+            yield response
+            answered += images
 
     def _get_model(
         self, request: GetModelRequest, context: grpc.ServicerContext
     ) -> GetModelResponse:
         self._admit("GetModel", request, context)
-        version = self._resolve(request.model, context).version
+        version = self._resolve(request.model).version
         contract = ModelContract(
             schema_major=1, model_name=self.model, class_names=self.class_names
         )
@@ -324,37 +392,40 @@ class FakeGateway:
         self._admit("Check", request, context)
         known = {"": True, "heliograph.v1.Classifier": True, f"model/{self.model}": self.serving}
         if request.value not in known:
-            _abort(context, NotFoundError(f"no service is called {request.value!r}"))
+            raise NotFoundError(f"no service is called {request.value!r}")
         return Int32Value(value=_SERVING if known[request.value] else _NOT_SERVING)
 
 
-class _Script:
-    """Outcomes in the order in which they are due, then the one that stands."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._due: deque[Outcome] = deque()
-        self._standing: Outcome | None = None
-
-    def add(self, outcome: Outcome, times: int | None) -> None:
-        """Take an outcome a number of times, or from then on when None."""
-        with self._lock:
-            if times is None:
-                self._standing = outcome
-            else:
-                self._due.extend([outcome] * times)
-
-    def next(self) -> Outcome | None:
-        """Return the outcome that is due; None when nothing was said."""
-        with self._lock:
-            return self._due.popleft() if self._due else self._standing
-
-
-def _method(behave: Callable[..., Message], request: type[Message]) -> Any:
+def _method(
+    behave: Callable[[Any, grpc.ServicerContext], Message], request: type[Message]
+) -> grpc.RpcMethodHandler[Any, Any]:
     """Return the handler of a method."""
-    return grpc.unary_unary_rpc_method_handler(
-        behave, request.FromString, lambda response: response.SerializeToString()
-    )
+
+    def answer(message: Message, context: grpc.ServicerContext) -> Message:
+        try:
+            return behave(message, context)
+        except HeliographError as error:
+            _abort(context, error)
+
+    return grpc.unary_unary_rpc_method_handler(answer, request.FromString, _serialized)
+
+
+def _stream_method(
+    behave: Callable[[Any, grpc.ServicerContext], Iterator[Message]], request: type[Message]
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return the handler of a method that streams both ways."""
+
+    def answer(messages: Iterator[Message], context: grpc.ServicerContext) -> Iterator[Message]:
+        try:
+            yield from behave(messages, context)
+        except HeliographError as error:
+            _abort(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(answer, request.FromString, _serialized)
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 def _abort(context: grpc.ServicerContext, error: HeliographError) -> NoReturn:

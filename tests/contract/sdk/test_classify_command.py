@@ -33,8 +33,7 @@ def classify(gateway: FakeGateway, *words: str) -> int:
 
 
 def sent(gateway: FakeGateway) -> list[bytes]:
-    requests: list[Any] = [call.request for call in gateway.calls]
-    return [image.encoded for request in requests for image in request.images]
+    return [image.encoded for call in gateway.calls for image in call.images]
 
 
 def test_a_table_names_the_best_classes(
@@ -124,15 +123,23 @@ def test_every_option_reaches_the_gateway(photos: Path) -> None:
         options = ("--model", "fake", "--top-k", "7", "--min-score", "0.5")
         assert classify(gateway, "photos", *options, "--version", "2") == 0
         assert classify(gateway, "photos", *options, "--version-label", "canary") == 0
-        assert main(["classify", "photos", "--target", gateway.target, "--timeout", "77"]) == 0
 
-        requests: list[Any] = [call.request for call in gateway.calls]
-        remaining = gateway.calls[2].time_remaining
+        first, *_, last = [call.request for call in gateway.calls]
+    requests: list[Any] = [first, last]
     assert (requests[0].model.name, requests[0].model.version) == ("fake", 2)
     assert (requests[0].options.top_k, requests[0].options.min_score) == (7, 0.5)
     assert requests[1].model.version_label == "canary"
-    assert remaining is not None
-    assert 60 < remaining < 80
+
+
+def test_an_image_fails_when_its_time_is_over(
+    fake_gateway: FakeGateway, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_gateway.delay(30.0)
+
+    assert classify(fake_gateway, "photos/a.png", "--timeout", "0.2") == 75
+
+    message = f"photos/a.png: no answer from {fake_gateway.target} within 0.2 s"
+    assert capsys.readouterr().err == f"heliograph classify: {message}\n"
 
 
 def test_classes_below_the_least_score_leave_an_empty_line(

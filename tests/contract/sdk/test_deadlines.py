@@ -26,7 +26,6 @@ def test_every_call_has_a_deadline(connect: Connect, fake_gateway: FakeGateway) 
     client = connect(fake_gateway.target, timeout=20.0)
 
     client.classify(b"image")
-    client.classify_many([b"image"])
     client.models()
     client.model()
     client.health()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heliograph import Client, RetryOptions
+from heliograph import Client, Failure, Result, RetryOptions
 from heliograph.errors import CorruptImageError, UnavailableError
 from heliograph.testing import FakeGateway
 
@@ -45,6 +45,29 @@ def test_calls_are_remembered_in_order_with_their_requests(fake_gateway: FakeGat
     assert (listed.method, classified.method) == ("ListModels", "Classify")
     request: Any = classified.request
     assert request.image.encoded == b"image"
+
+
+def test_every_message_of_a_stream_is_remembered_with_its_images(
+    fake_gateway: FakeGateway,
+) -> None:
+    with Client(fake_gateway.target) as client:
+        client.classify(b"one")
+        assert len(list(client.classify_many([b"two", b"three", b"four"]))) == 3
+
+    assert {call.method for call in fake_gateway.calls} == {"Classify", "StreamClassify"}
+    images = [image.encoded for call in fake_gateway.calls for image in call.images]
+    assert images == [b"one", b"two", b"three", b"four"]
+    assert fake_gateway.calls[0].time_remaining is not None
+    assert fake_gateway.calls[1].time_remaining is None
+
+
+def test_a_stream_can_be_ended_after_a_number_of_answers(fake_gateway: FakeGateway) -> None:
+    fake_gateway.fail_streams(UnavailableError("restarting"), after=2)
+
+    with Client(fake_gateway.target, retry=RetryOptions(attempts=1)) as client:
+        items = [type(item) for item in client.classify_many([b"image"] * 4, window=1)]
+
+    assert items == [Result, Result, Failure, Result]
 
 
 def test_an_answer_can_be_delayed(fake_gateway: FakeGateway) -> None:

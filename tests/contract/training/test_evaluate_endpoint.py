@@ -56,12 +56,7 @@ def test_the_images_sent_are_the_files_of_the_data_set(gateway: FakeGateway) -> 
     dataset = open_dataset("digits")
     with Client(gateway.target) as client:
         evaluate_endpoint(client, dataset, limit=5)
-    sent = [
-        image.encoded
-        for call in gateway.calls
-        if call.method == "BatchClassify"
-        for image in call.request.images  # type: ignore[attr-defined]  # a BatchClassifyRequest
-    ]
+    sent = [image.encoded for call in gateway.calls for image in call.images]
     size = len(dataset.splits["test"].class_indices)
     chosen = [size * number // 5 for number in range(5)]
     assert sent == [dataset.splits["test"].read(index).encoded for index in chosen]

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from unittest import mock
-
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph import Failure, PreparedImage
-from heliograph.batches import Batch, BatchBuilder
-from heliograph.classifier_calls import batch_request, classify_request, question
-from heliograph.errors import CorruptImageError
+from heliograph import Failure, PreparedImage, Result
+from heliograph.classifier_calls import (
+    batch_request,
+    classify_request,
+    question,
+    stream_question,
+    stream_request,
+    stream_results,
+)
+from heliograph.errors import CorruptImageError, InternalError
 from heliograph.health import check_request
 from heliograph.images import load_image
 from heliograph.v1.classifier_pb2 import (
     BatchClassifyRequest,
+    Classification,
     ClassifyOptions,
     ClassifyRequest,
+    ClassScore,
     Image,
+    ImageResult,
     ModelSelector,
+    ServedBy,
+    StreamClassifyRequest,
+    StreamClassifyResponse,
     Tensor,
 )
 from heliograph.v1.contract_pb2 import DTYPE_UINT8
+from heliograph.wire_errors import to_status
 from heliograph.wire_format import delimited, varint
 
 ENCODED = st.binary(max_size=300) | st.integers(0, 100_000).map(bytes)
@@ -82,27 +94,43 @@ def test_a_health_check_names_the_model_as_a_service() -> None:
     assert HealthCheckRequest.FromString(check_request(None)).service == ""
 
 
-@given(st.lists(st.none() | st.integers(2, 700).map(bytes), max_size=40), st.integers(1, 8))
-def test_batches_hold_every_image_once_in_order_and_within_bounds(
-    contents: list[bytes | None], batch_size: int
-) -> None:
-    failure = Failure(CorruptImageError("unreadable"))
-    images = [
-        failure if content is None else number.to_bytes(2) + content[2:]
-        for number, content in enumerate(contents)
-    ]
-    batches: list[Batch] = []
-    with mock.patch("heliograph.batches.BATCH_BYTES", 1000):
-        builder = BatchBuilder(b"", batch_size)
-        for image in images:
-            batches += builder.add(load_image(image) if isinstance(image, bytes) else image)
-        batches += builder.finish()
+@given(st.lists(ENCODED, min_size=1, max_size=5), st.integers(0, 2**64 - 1))
+def test_a_message_of_a_stream(encoded: list[bytes], number: int) -> None:
+    asked = stream_question("digits", 3, None, 2, 0.25)
+    images = [Image(encoded=image) for image in encoded]
 
-    seen: list[bytes | Failure] = []
-    for batch in batches:
-        sent = [item.encoded for item in BatchClassifyRequest.FromString(batch.request).images]
-        assert 1 <= len(batch.failures) <= batch_size
-        assert len(sent) == 1 or sum(map(len, sent)) <= 1000
-        left = iter(sent)
-        seen += [next(left) if kept is None else kept for kept in batch.failures]
-    assert seen == images
+    request = stream_request(asked, number, [load_image(image) for image in encoded])
+
+    assert StreamClassifyRequest.FromString(request) == StreamClassifyRequest(
+        correlation_id=number,
+        model=ModelSelector(name="digits", version=3),
+        image=images[0],
+        more_images=images[1:],
+        options=ClassifyOptions(top_k=2, min_score=0.25),
+    )
+
+
+def test_a_stream_asks_what_a_single_request_asks() -> None:
+    asked = (None, None, "canary", 5, 0.0)
+
+    single = ClassifyRequest.FromString(question(*asked))
+    stream = StreamClassifyRequest.FromString(stream_question(*asked))
+
+    assert (stream.model, stream.options) == (single.model, single.options)
+
+
+def test_an_answer_of_a_stream_has_a_result_for_each_image() -> None:
+    response = StreamClassifyResponse(
+        served_by=ServedBy(name="digits", version=3, routing_revision=7),
+        result=ImageResult(classification=Classification(classes=[ClassScore(class_name="one")])),
+        more_results=[ImageResult(error=to_status(CorruptImageError("truncated")))],
+    )
+
+    first, second = stream_results(response, 2)
+
+    assert isinstance(first, Result)
+    assert (first.class_name, first.model, first.version) == ("one", "digits", 3)
+    assert isinstance(second, Failure)
+    assert isinstance(second.error, CorruptImageError)
+    with pytest.raises(InternalError, match="the server sent 2 results for 3 images"):
+        stream_results(response, 3)

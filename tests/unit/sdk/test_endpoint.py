@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from heliograph import KeepaliveOptions, RetryOptions, TlsOptions, __version__
-from heliograph.classifier_calls import SERVICE
+from heliograph.classifier_calls import SERVICE, STREAM_CLASSIFY
 from heliograph.endpoint import Endpoint, is_local, service_config
 from heliograph.errors import ConfigurationError
 
 
 def arguments(target: str = "gateway.example:9000", **options: Any) -> dict[str, Any]:
-    return dict(Endpoint(target, (SERVICE,), **options).arguments())
+    return dict(Endpoint(target, (SERVICE,), streams=(STREAM_CLASSIFY,), **options).arguments())
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,12 @@ def test_the_service_config_says_what_the_retry_options_say() -> None:
         "backoffMultiplier": 3,
         "retryableStatusCodes": ["ABORTED"],
     }
+
+
+def test_streams_are_not_tried_again_by_grpc() -> None:
+    (_, streams) = service_config((SERVICE,), RetryOptions(), (STREAM_CLASSIFY,))["methodConfig"]
+
+    assert streams == {"name": [{"service": SERVICE, "method": "StreamClassify"}]}
 
 
 def test_one_attempt_means_no_retries_anywhere() -> None:
