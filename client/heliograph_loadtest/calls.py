@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -120,7 +120,7 @@ class StreamCalls:
     def __init__(self, transport: AioTransport, requests: list[bytes], explain: Explain) -> None:
         """Prepare to call; arguments as for UnaryCalls."""
         endpoint = transport.endpoint
-        self._streams = [_Stream(channel, endpoint.target) for channel in transport.channels()]
+        self._streams = deque(_Stream(item, endpoint.target) for item in transport.channels())
         self._authorization = endpoint.authorization() or None
         self._requests = requests
         self._explain = explain
@@ -130,6 +130,8 @@ class StreamCalls:
         """Send the message whose turn it is, on the stream that waits for the fewest answers."""
         correlation_id = next(self._ids)
         request = with_correlation_id(self._requests[number % len(self._requests)], correlation_id)
+        # The least busy one; where several are, they take turns.
+        self._streams.rotate(-1)
         stream = min(self._streams, key=len)
         try:
             async with asyncio.timeout(timeout):

@@ -93,6 +93,8 @@ class _StepRun:
         self._start = start
         self._origin = start + step.warmup
         self._end = self._origin + step.duration
+        # A nanosecond less, so that rounding lets no call in that is due at the very end.
+        self._horizon = step.warmup + step.duration - 1e-9
         self._most = generator.share.of(step.max_calls)
         self._limit = max(generator.share.of(step.max_in_flight), 1)
         self._begun = 0
@@ -147,10 +149,10 @@ class _StepRun:
         held_until = -math.inf
         patience = PATIENCE * self._generator.timeout
         for offset in arrivals(load, self._generator.share, self._generator.seed):
-            due = self._start + offset
-            if due >= self._end:
+            if offset >= self._horizon:
                 await self._sleep_until(self._end)
                 break
+            due = self._start + offset
             if due > self._loop.time() or self._begun % BURST == 0:
                 # Behind schedule this is one turn of the event loop, in which answers are noticed.
                 await self._sleep_until(due)

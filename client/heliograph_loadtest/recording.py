@@ -71,7 +71,8 @@ class Recorder:
     ) -> None:
         """Record a call; times in seconds from the start of what is measured."""
         records = self._records
-        records.due.append(int(due * 1e6 // 1))
+        # Rounded, since a call that is due when the warm-up ends may seem due just before it.
+        records.due.append(round(due * 1e6))
         records.latency.append(int((ended - due) * 1e6))
         records.lateness.append(int((sent - due) * 1e6))
         records.held.append(held)

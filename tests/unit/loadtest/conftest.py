@@ -101,6 +101,9 @@ class Bench:
     stop_at: float | None = None
     """Virtual second of the step at which the generators are told to stop."""
 
+    clock = 0.0
+    """What the event loop's clock says when a step starts."""
+
     def __init__(self) -> None:
         self.efforts: list[Effort] = []
 
@@ -160,13 +163,15 @@ class Bench:
 
         async def run_all() -> list[Effort]:
             loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualLoop)
+            loop.spend(self.clock)
             generators = [
                 Generator(target, Share(number, processes), timeout, seed)
                 for number in range(processes)
             ]
             if self.stop_at is not None:
                 for generator in generators:
-                    loop.call_at(self.stop_at, generator.stop)
+                    loop.call_at(self.clock + self.stop_at, generator.stop)
             return await asyncio.gather(
                 *(
                     generator.run(step, loop.time(), recorder)

@@ -32,6 +32,21 @@ def test_two_processes_send_at_one_rate_together(bench: Bench) -> None:
     assert result.due_rate == pytest.approx(10.0)
 
 
+@pytest.mark.parametrize("clock", [0.0, 0.1, 1234.567, 98_765.4321, 3_000_000.7])
+@pytest.mark.parametrize("rate", [10, 30, 70, 333])
+def test_the_number_of_calls_is_exact_whatever_the_clock_says(
+    bench: Bench, clock: float, rate: int
+) -> None:
+    bench.clock = clock
+
+    result = bench.run(
+        bench.step(OpenLoop(rate), warmup=0.2, duration=3.0), bench.target(bench.after(0.001))
+    )
+
+    assert result.due == result.ok == 3 * rate
+    assert sum(interval.due for interval in result.intervals) == result.due
+
+
 def test_a_closed_loop_keeps_every_caller_busy(bench: Bench) -> None:
     target = bench.target(bench.after(0.01))
 
