@@ -1,23 +1,51 @@
-"""Large images do not hold up small ones."""
+"""Large images do not hold up small ones: they are prepared beside the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from heliograph.preprocessing import ImageLimits, Recipe
 from heliograph.v1.classifier_pb2 import BatchClassifyRequest, Image
 
 if TYPE_CHECKING:
-    from tests.conftest import Brightness
-    from tests.contract.gateway.conftest import RunningGateway, StartGateway
+    from tests.contract.gateway.conftest import RunningGateway
+
+LONGEST = 20.0
+"""Seconds after which a held image goes on by itself, so that a failing test ends."""
+
+
+class Hold:
+    """Holds one image in the middle of its preparation."""
+
+    def __init__(self) -> None:
+        self.held = b""
+        self.entered = threading.Event()
+        self.released = threading.Event()
+
+    def around(self, prepare: Callable[..., object]) -> Callable[..., object]:
+        def held(recipe: Recipe, encoded: bytes, limits: ImageLimits) -> object:
+            if encoded == self.held:
+                self.entered.set()
+                self.released.wait(LONGEST)
+            return prepare(recipe, encoded, limits)
+
+        return held
+
+
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hold]:
+    hold = Hold()
+    monkeypatch.setattr(Recipe, "prepare", hold.around(Recipe.prepare))
+    yield hold
+    hold.released.set()
 
 
 def photo() -> bytes:
@@ -36,67 +64,41 @@ def flat_png() -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture
-async def gateway(
-    start_gateway: StartGateway, repository: Path, brightness: Brightness
-) -> RunningGateway:
-    """A gateway whose recipe takes its time for every image."""
-    contract = brightness.contract()
-    contract.recipe = "decode(grey) | resize(4000, 4000) | resize(4, 4)"
-    brightness.publish(repository, contract=contract)
-    return await start_gateway(decode_threads=1)
-
-
-async def longest_stall(work: asyncio.Future[Any]) -> float:
-    """How long the event loop at most was away while some work went on."""
-    longest = 0.0
-    while not work.done():
-        start = time.perf_counter()
-        await asyncio.sleep(0)
-        longest = max(longest, time.perf_counter() - start)
-    await work
-    return longest
+async def entered(hold: Hold) -> None:
+    """Wait, without the event loop, until the image is being prepared."""
+    assert await asyncio.to_thread(hold.entered.wait, LONGEST)
 
 
 @pytest.mark.parametrize("make", [photo, flat_png])
-async def test_large_images_are_prepared_beside_the_event_loop(
-    make: Callable[[], bytes], gateway: RunningGateway
+async def test_while_a_large_image_is_prepared_small_ones_are_answered(
+    make: Callable[[], bytes], gateway: RunningGateway, hold: Hold
 ) -> None:
-    large = gateway.request(make())
-    start = time.perf_counter()
-    await gateway.stub.Classify(large)
-    alone = time.perf_counter() - start
+    hold.held = make()
+    large = asyncio.ensure_future(gateway.stub.Classify(gateway.request(hold.held)))
+    await entered(hold)
 
-    work = asyncio.gather(*(gateway.stub.Classify(large) for _ in range(4)))
+    for level in range(20):
+        small = gateway.request(gateway.brightness.image(level))
+        assert (await gateway.stub.Classify(small)).classification.classes
 
-    assert await longest_stall(work) < alone / 2
+    assert not large.done()
+    assert not hold.released.is_set()
+    hold.released.set()
+    assert (await large).classification.classes
 
 
-async def test_a_batch_of_many_small_images_does_not_hold_the_event_loop(
-    gateway: RunningGateway,
+async def test_while_a_batch_of_small_images_is_prepared_others_are_answered(
+    gateway: RunningGateway, hold: Hold
 ) -> None:
-    image = Image(encoded=gateway.brightness.image())
-    batch = BatchClassifyRequest(images=[image] * 8)
-    start = time.perf_counter()
-    await gateway.stub.BatchClassify(batch)
-    alone = time.perf_counter() - start
+    hold.held = gateway.brightness.image(66)
+    images = [Image(encoded=gateway.brightness.image(level)) for level in range(60, 70)]
+    batch = asyncio.ensure_future(gateway.stub.BatchClassify(BatchClassifyRequest(images=images)))
+    await entered(hold)
 
-    work = asyncio.ensure_future(gateway.stub.BatchClassify(batch))
+    for level in range(20):
+        small = gateway.request(gateway.brightness.image(level))
+        assert (await gateway.stub.Classify(small)).classification.classes
 
-    assert await longest_stall(work) < alone / 4
-
-
-async def test_a_small_image_overtakes_large_ones(
-    start_gateway: StartGateway, repository: Path, brightness: Brightness
-) -> None:
-    brightness.publish(repository)
-    gateway = await start_gateway(decode_threads=1)
-    large = gateway.request(flat_png())
-    under_way = [asyncio.ensure_future(gateway.stub.Classify(large)) for _ in range(8)]
-    while gateway.metric("heliograph_inflight") < 8:
-        await asyncio.sleep(0)
-
-    await gateway.stub.Classify(gateway.request())
-
-    assert not all(call.done() for call in under_way)
-    await asyncio.gather(*under_way)
+    assert not batch.done()
+    hold.released.set()
+    assert len((await batch).results) == 10
