@@ -134,39 +134,29 @@ def read_images(
     [tensor] = request.inputs
     _refuse_shared_memory(tensor.parameters)
     raw = _raw_content(request)
-    shape, contract = tuple(tensor.shape), version.contract.input
-    if tensor.datatype == BYTES:
-        names = {IMAGE, contract.tensor} if contract.dtype == Dtype.DTYPE_STRING else {IMAGE}
-        if tensor.name not in names or len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
-            raise InvalidTensorError(f"the input is another; {_takes(version)}")
+    contract = version.contract.input
+    shape = tuple(tensor.shape)
+    kind = (tensor.name, tensor.datatype)
+    encoded = {(IMAGE, BYTES)}
+    if contract.dtype == Dtype.DTYPE_STRING:
+        encoded.add((contract.tensor, BYTES))
+    if kind in encoded and len(shape) in (1, 2) and shape[1:] in ((), (1,)):
         check_count(shape[0])
         elements = tensor.contents.bytes_contents if raw is None else _split(raw, shape[0])
-        if len(elements) != shape[0]:
-            raise InvalidTensorError(
-                f"the input has {len(elements)} elements, and its shape says {shape[0]}"
-            )
+        _check_length("elements", len(elements), shape[0])
         return [Image(encoded=element) for element in elements]
-    if (
-        tensor.datatype != _DATATYPES[contract.dtype]
-        or tensor.name != contract.tensor
-        or shape[1:] != version.shape
-    ):
-        raise InvalidTensorError(f"the input is another; {_takes(version)}")
-    check_count(shape[0])
-    data = _pixels(tensor) if raw is None else raw
-    size = math.prod(version.shape) * version.dtype.itemsize
-    if len(data) != shape[0] * size:
-        raise InvalidTensorError(
-            f"the input has {len(data)} bytes, and its shape says {shape[0] * size}"
-        )
-    return [
-        Image(
-            prepared=Tensor(
-                dtype=contract.dtype, shape=version.shape, data=data[start : start + size]
-            )
-        )
-        for start in range(0, len(data), size)
-    ]
+    if kind == (contract.tensor, _DATATYPES[contract.dtype]) and shape[1:] == version.shape:
+        check_count(shape[0])
+        size = math.prod(version.shape)
+        data = _pixels(tensor, shape[0] * size) if raw is None else raw
+        size *= version.dtype.itemsize
+        _check_length("bytes", len(data), shape[0] * size)
+        rows = (data[start : start + size] for start in range(0, len(data), size))
+        return [
+            Image(prepared=Tensor(dtype=contract.dtype, shape=version.shape, data=row))
+            for row in rows
+        ]
+    raise InvalidTensorError(f"the input is another; {_takes(version)}")
 
 
 def _takes(version: ServableVersion) -> str:
@@ -209,15 +199,22 @@ def _split(raw: bytes, count: int) -> list[bytes]:
     return elements
 
 
-def _pixels(tensor: _Input) -> bytes:
-    """Return the contents of a UINT8 or FP32 tensor as bytes."""
+def _pixels(tensor: _Input, count: int) -> bytes:
+    """Return the typed contents of a UINT8 or FP32 tensor of so many elements as bytes."""
     contents = tensor.contents
     if tensor.datatype == FP32:
+        _check_length("elements", len(contents.fp32_contents), count)
         return np.array(contents.fp32_contents, "<f4").tobytes()
+    _check_length("elements", len(contents.uint_contents), count)
     elements = np.array(contents.uint_contents, np.uint32)
-    if elements.size and elements.max() > np.iinfo(np.uint8).max:
+    if elements.max() > np.iinfo(np.uint8).max:
         raise InvalidTensorError("uint_contents has an element that is no UINT8")
     return elements.astype(np.uint8).tobytes()
+
+
+def _check_length(what: str, length: int, expected: int) -> None:
+    if length != expected:
+        raise InvalidTensorError(f"the input has {length} {what}, and its shape says {expected}")
 
 
 def _integer(parameters: _Parameters, name: str, *, least: int) -> int | None:

@@ -79,7 +79,7 @@ def main(target: str, *paths: str) -> None:
                 "image": refusal(lambda: client.infer("brightness", images(first, __file__))),
                 "load": refusal(lambda: client.load_model("brightness")),
                 "memory": refusal(client.get_system_shared_memory_status),
-                "stream": refusal(lambda: stream(client, first)),
+                "stream": refusal(lambda: stream(client)),
             },
             "statistics": client.get_inference_statistics("brightness", as_json=True),
         }
@@ -101,11 +101,10 @@ def asynchronously(client: InferenceServerClient, path: str) -> InferResult:
     return answers.get(timeout=30)
 
 
-def stream(client: InferenceServerClient, path: str) -> None:
-    """Use the call that is not served."""
+def stream(client: InferenceServerClient) -> None:
+    """Open the stream that is not served."""
     errors: Queue[Any] = Queue()
     client.start_stream(lambda result, error: errors.put(error))
-    client.async_stream_infer("brightness", images(path))
     error = errors.get(timeout=30)
     client.stop_stream()
     raise error
