@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections import Counter as Counts
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
@@ -114,9 +115,10 @@ class GatewayMetrics:
         """Say whether a backend could be reached."""
         self._backend_up.labels(backend).set(up)
 
-    def classified(self, version: ServableVersion, index: int) -> None:
-        """Count an image by the class with the highest score."""
-        self._classes.labels(version.servable.model, version.class_names[index]).inc()
+    def classified(self, version: ServableVersion, indices: Iterable[int]) -> None:
+        """Count images by the class with the highest score."""
+        for index, images in Counts(indices).items():
+            self._classes.labels(version.servable.model, version.class_names[index]).inc(images)
 
     def follow(self, router: Router) -> None:
         """Keep the routed versions up to date; a model that has gone keeps a 0."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from heliograph.errors import HeliographError, InvalidArgumentError, ModelOutputError
 from heliograph.v1.classifier_pb2 import (
     BatchClassifyRequest,
@@ -168,21 +170,38 @@ class Pipeline:
             if not partial:
                 all_of(outputs)
         with self._metrics.stage("rank", times.rank):
-            ranked = [self._rank(version, output, options) for output in outputs]
+            ranked = self._rank(version, outputs, options)
             if not partial:
                 all_of(ranked)
         return ranked
 
     def _rank(
-        self, version: ServableVersion, output: Outcome | HeliographError, options: ClassifyOptions
-    ) -> Classification | HeliographError:
-        if isinstance(output, HeliographError):
-            return output
+        self,
+        version: ServableVersion,
+        outputs: Sequence[Outcome | HeliographError],
+        options: ClassifyOptions,
+    ) -> list[Classification | HeliographError]:
+        """Rank what the model gave; errors stay in their places."""
+        given = [output for output in outputs if not isinstance(output, HeliographError)]
+        if not given:
+            return [output for output in outputs if isinstance(output, HeliographError)]
+        ranked = iter(self._rank_rows(version, np.concatenate(given), options))
+        return [
+            output if isinstance(output, HeliographError) else next(ranked) for output in outputs
+        ]
+
+    def _rank_rows(
+        self, version: ServableVersion, outputs: np.ndarray, options: ClassifyOptions
+    ) -> Sequence[Classification | HeliographError]:
+        """Rank rows together, or each by itself where one holds no numbers."""
         try:
-            [scores] = scores_of(output, version.contract.output.activation)
+            scores = scores_of(outputs, version.contract.output.activation)
         except ModelOutputError as error:
-            return error
-        self._metrics.classified(version, int(scores.argmax()))
+            if len(outputs) == 1:
+                return [error]
+            rows = np.split(outputs, len(outputs))
+            return [ranked for row in rows for ranked in self._rank_rows(version, row, options)]
+        self._metrics.classified(version, scores.argmax(axis=1).tolist())
         return rank(scores, version.class_names, options)
 
 

@@ -40,20 +40,25 @@ def scores_of(outputs: np.ndarray, activation: OutputSpec.Activation.ValueType) 
 
 def rank(
     scores: np.ndarray, class_names: tuple[str, ...], options: ClassifyOptions
-) -> Classification:
-    """Return the best classes of one image.
+) -> list[Classification]:
+    """Return the best classes of each image.
 
     Args:
-        scores: float32 [classes].
+        scores: float32 [N, classes].
         class_names: In order of index.
         options: How many, and the least score; 0 leaves out nothing, whatever a model gives.
     """
     top_k = min(options.top_k or DEFAULT_TOP_K, len(class_names))
+    least = options.min_score or -np.inf
     # A stable sort of the negated scores keeps equal scores in order of index.
-    best = np.argsort(-scores, kind="stable")[:top_k].tolist()
-    classification = Classification()
-    for index in best:
-        score = float(scores[index])
-        if score >= options.min_score or not options.min_score:
-            classification.classes.add(index=index, class_name=class_names[index], score=score)
-    return classification
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    best_scores = np.take_along_axis(scores, best, axis=1).tolist()
+    classifications = []
+    for indices, values in zip(best.tolist(), best_scores, strict=True):
+        classification = Classification()
+        add = classification.classes.add
+        for index, score in zip(indices, values, strict=True):
+            if score >= least:
+                add(index=index, class_name=class_names[index], score=score)
+        classifications.append(classification)
+    return classifications

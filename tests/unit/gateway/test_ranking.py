@@ -17,7 +17,8 @@ SCORES = np.array([0.05, 0.1, 0.3, 0.3, 0.15, 0.1, 0.0], np.float32)
 def ranked(top_k: int = 0, min_score: float = 0.0, scores: np.ndarray = SCORES) -> list[str]:
     """Names of the classes returned."""
     options = ClassifyOptions(top_k=top_k, min_score=min_score)
-    return [each.class_name for each in rank(scores, NAMES, options).classes]
+    [classification] = rank(scores[np.newaxis], NAMES, options)
+    return [each.class_name for each in classification.classes]
 
 
 # Activation.
@@ -98,6 +99,17 @@ def test_a_score_that_is_exactly_the_least_is_kept() -> None:
 
 
 def test_each_class_has_its_index_and_score() -> None:
-    best = rank(SCORES, NAMES, ClassifyOptions(top_k=1)).classes[0]
+    [classification] = rank(SCORES[np.newaxis], NAMES, ClassifyOptions(top_k=1))
+    best = classification.classes[0]
 
     assert (best.index, best.class_name, best.score) == (2, "cat", float(SCORES[2]))
+
+
+def test_images_are_ranked_together_as_they_are_alone() -> None:
+    scores = np.random.default_rng(0).random((50, len(NAMES)), np.float32)
+    options = ClassifyOptions(top_k=4, min_score=0.3)
+
+    together = rank(scores, NAMES, options)
+
+    assert together == [rank(row[np.newaxis], NAMES, options)[0] for row in scores]
+    assert len({len(each.classes) for each in together}) > 1
