@@ -1,20 +1,24 @@
 // From the strokes of a drawn digit to an image like those a digits model was trained on.
 //
 // The digits that come with scikit-learn were made from bitmaps of 32 × 32 pixels: the digit fills
-// the height, its width is stretched to at most 20, its slant is reduced, and its strokes are as
-// thick as it takes to cover about 0.31 of the bitmap (the mean of the data set, alike for all ten
-// digits). Each pixel of the 8 × 8 image counts the ink in a block of 4 × 4.
-// Source: https://archive.ics.uci.edu/dataset/80 and NISTIR 5469.
+// the height, its width is drawn towards 20, its slant is reduced, and its strokes are as thick as
+// it takes to cover about 0.31 of the bitmap (the mean of the data set, alike for all ten digits).
+// Each pixel of the 8 × 8 image counts the ink in a block of 4 × 4.
+// Source: https://archive.ics.uci.edu/dataset/80 and NISTIR 5469. How far width and slant are
+// evened out was chosen on drawn digits: see tests/e2e/web/test_drawn_digits.py.
 
 /** @typedef {{x: number, y: number}} Point */
 
 const HEIGHT = 32;
 const WIDTH = 20;
 const COVERAGE = 0.31;
-const MOST_STRETCH = 1.5; // A one stays narrow.
-const SLANT_REMOVED = 0.7;
+const USUAL_ASPECT = 0.65; // Width by height of a digit that becomes 20 wide.
+const EXTREME_ASPECT = { least: 0.05, most: 2 };
+const ASPECT_KEPT = 0.3; // Exponent: 0 makes all digits 20 wide, 1 keeps how they were drawn.
+const SLANT_REMOVED = 0.4;
 const MOST_SLANT = 0.7;
 const THICKNESS = { least: 2, first: 3.5, most: 10 };
+const SMALLEST = 1e-6; // A dot has neither width nor height.
 const DETAIL = 4; // Samples per pixel of the bitmap, in each direction.
 
 /**
@@ -74,10 +78,13 @@ function fit(strokes, thickness) {
   const points = strokes.flat();
   const [left, right] = range(points.map(({ x }) => x));
   const [top, bottom] = range(points.map(({ y }) => y));
-  const room = HEIGHT - thickness;
+  const drawnWidth = Math.max(right - left, SMALLEST);
   // A lying line is no digit: it is not blown up until it fills the height.
-  const scaleY = room / Math.max(bottom - top, (right - left) / 4, Number.MIN_VALUE);
-  const scaleX = Math.min((WIDTH - thickness) / Math.max(right - left, Number.MIN_VALUE), scaleY * MOST_STRETCH);
+  const drawnHeight = Math.max(bottom - top, drawnWidth / 4);
+  const aspect = clamp(drawnWidth / drawnHeight, EXTREME_ASPECT.least, EXTREME_ASPECT.most);
+  const width = WIDTH * (aspect / USUAL_ASPECT) ** ASPECT_KEPT;
+  const scaleX = Math.max(width - thickness, 0) / drawnWidth;
+  const scaleY = (HEIGHT - thickness) / drawnHeight;
   const centreX = (left + right) / 2;
   const centreY = (top + bottom) / 2;
   return strokes.map((stroke) =>
