@@ -227,6 +227,7 @@ class ServerCore:
             f"{{{state.id}{_cause(state.error)}}}"
             for name in names
             for state in self.monitor.states_since(name, since).values()
+            if state.error is not None
         ]
         return UnknownError(
             f"{len(causes)} model(s) did not become available: {{{', '.join(causes)}, }}"

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
+_REPEATED = {
+    HarnessState.LOADING: ManagerState.LOADING,
+    HarnessState.READY: ManagerState.AVAILABLE,
+    HarnessState.ERROR: ManagerState.END,
+}
+"""States that are published again for a version that was dropped and wanted again at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """How loading is tried and with how many threads."""
@@ -73,6 +81,8 @@ class AspiredVersionsManager(Generic[ServableT]):
         self._stopping = False
         self._harnesses: dict[str, dict[int, Harness[ServableT]]] = {}
         self._pending: dict[str, dict[int, str]] = {}
+        self._replaced: set[str] = set()
+        """Models whose pending versions were replaced before they were accepted."""
         self._ready: dict[str, dict[int, Harness[ServableT]]] = {}
         self._loaders = self._pool("load", options.num_load_threads)
         self._unloaders = self._pool("unload", options.num_unload_threads)
@@ -82,6 +92,8 @@ class AspiredVersionsManager(Generic[ServableT]):
     def set_aspired_versions(self, name: str, versions: Mapping[int, str]) -> None:
         """Replace the versions a model should serve; each comes with its directory."""
         with self._changed:
+            if name in self._pending:
+                self._replaced.add(name)
             self._pending[name] = dict(versions)
             self._changed.notify_all()
 
@@ -203,6 +215,12 @@ class AspiredVersionsManager(Generic[ServableT]):
             if any(not one.is_aspired and one.id.version in versions for one in held.values()):
                 continue
             del self._pending[name]
+            if name in self._replaced:
+                self._replaced.discard(name)
+                # Versions that were dropped and wanted again in between never left: say so.
+                for harness in held.values():
+                    if harness.state in _REPEATED:
+                        self._publish(harness, _REPEATED[harness.state])
             for harness in held.values():
                 if harness.id.version not in versions and harness.is_aspired:
                     harness.is_aspired = False

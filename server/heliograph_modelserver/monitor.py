@@ -69,7 +69,10 @@ class ServableStateMonitor:
             self._changed.notify_all()
 
     def progress(self, names: Iterable[str], since: int = 0) -> Mapping[str, ManagerState | None]:
-        """Summarise each model: AVAILABLE, LOADING, END when all versions ended, None without any.
+        """Summarise each model: AVAILABLE, LOADING, END when it failed, None when nothing is known.
+
+        A model has failed when all its versions have ended and one of them could not be loaded.
+        Versions that ended because they were no longer wanted tell nothing.
 
         Args:
             names: Models to look at.
@@ -91,6 +94,7 @@ class ServableStateMonitor:
         states = {state.state for state in versions.values()}
         if ManagerState.AVAILABLE in states:
             return ManagerState.AVAILABLE
-        if not states:
-            return None
-        return ManagerState.END if states == {ManagerState.END} else ManagerState.LOADING
+        if states & {ManagerState.START, ManagerState.LOADING}:
+            return ManagerState.LOADING
+        has_failed = any(state.error is not None for state in versions.values())
+        return ManagerState.END if has_failed and states == {ManagerState.END} else None

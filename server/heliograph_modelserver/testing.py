@@ -151,6 +151,46 @@ def write_counter(export_dir: Path) -> Path:
     return write_saved_model(export_dir, build)
 
 
+def write_odd_examples(export_dir: Path) -> Path:
+    """Write signatures for Classify and Regress that are each wrong in one way, and a right one."""
+
+    def build() -> Mapping[str, Any]:
+        examples = v1.placeholder(tf.string, [None], name="examples")
+        more = v1.placeholder(tf.string, [None], name="more")
+        count = tf.size(examples)
+        one = tf.ones([count, 1])
+        names = tf.fill([count, 2], "a")
+
+        def classify(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+            return signature("classify", inputs, outputs)
+
+        def regress(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+            return signature("regress", inputs, outputs)
+
+        right = {"inputs": examples}
+        return {
+            "fine": classify(right, {"scores": one}),
+            "other_examples": classify({"inputs": more}, {"scores": one}),
+            "two_inputs": classify({"inputs": examples, "more": more}, {"scores": one}),
+            "three_outputs": classify(right, {"a": one, "b": one, "scores": one}),
+            "other_input": classify({"examples": examples}, {"scores": one}),
+            "other_output": classify(right, {"probabilities": one}),
+            "vector_scores": classify(right, {"scores": tf.ones([count])}),
+            "double_scores": classify(right, {"scores": tf.ones([count, 1], tf.float64)}),
+            "float_classes": classify(right, {"classes": one}),
+            "other_batch": classify(right, {"scores": tf.ones([count + 2, 1])}),
+            "uneven": classify(right, {"classes": names, "scores": one}),
+            "regress_two_inputs": regress({"inputs": examples, "more": more}, {"outputs": one}),
+            "regress_two_outputs": regress(right, {"outputs": one, "more": one}),
+            "regress_other_output": regress(right, {"y": one}),
+            "regress_matrix": regress(right, {"outputs": tf.ones([count, 2])}),
+            "regress_double": regress(right, {"outputs": tf.ones([count], tf.float64)}),
+            "regress_batch": regress(right, {"outputs": tf.ones([count + 2])}),
+        }
+
+    return write_saved_model(export_dir, build)
+
+
 def write_saved_model(export_dir: Path, build: Callable[[], Mapping[str, Any]]) -> Path:
     """Write a SavedModel from a function that builds a graph and returns its signatures."""
     with tf.Graph().as_default(), v1.Session() as session:

@@ -77,50 +77,6 @@ def answer(running: Any, label: str) -> float:
     return float(response.outputs["y"].float_val[0])
 
 
-def test_a_model_listed_twice_is_refused(
-    refused: Any, serve: Any, options: ServerOptions, half: Any
-) -> None:
-    client = serve(options).client
-
-    assert refused(lambda: client.reload(half(1), half(2))) == (
-        IA,
-        "Illegal to list model half multiple times in config list",
-    )
-
-
-def test_a_relative_base_path_is_refused(refused: Any, serve: Any, options: ServerOptions) -> None:
-    client = serve(options).client
-
-    assert refused(lambda: client.reload({"name": "m", "base_path": "models/m"})) == (
-        IA,
-        "Expected model m to have an absolute path or URI; got base_path()=models/m",
-    )
-
-
-def test_an_unknown_platform_is_refused(refused: Any, serve: Any, options: ServerOptions) -> None:
-    client = serve(options).client
-    model = {"name": "m", "base_path": "/m", "model_platform": "caffe"}
-
-    assert refused(lambda: client.reload(model)) == (
-        IA,
-        "Model m requests unsupported platform caffe",
-    )
-
-
-def test_a_platform_cannot_change(
-    refused: Any, serve: Any, options: ServerOptions, half: Any
-) -> None:
-    client = serve(options).client
-
-    assert refused(lambda: client.reload({**half(1), "model_platform": "caffe"})) == (
-        IA,
-        (
-            "Illegal to change a model's platform. For model half platform was tensorflow "
-            "and new platform requested is caffe"
-        ),
-    )
-
-
 def test_a_model_without_a_platform_is_refused(
     refused: Any, serve: Any, options: ServerOptions, half: Any
 ) -> None:
@@ -151,54 +107,6 @@ def test_a_refused_configuration_changes_nothing(
     refused(lambda: client.reload({"name": "m", "base_path": "relative"}))
 
     assert client.predict("half", x=X)["y"].tolist() == [[2.5]]
-
-
-def test_a_label_names_an_available_version(serve: Any, options: ServerOptions, half: Any) -> None:
-    running = serve(options)
-
-    running.client.reload(half(1, stable=1))
-
-    assert answer(running, "stable") == 2.5
-
-
-def test_a_label_on_a_version_that_is_not_available_is_refused(
-    refused: Any, serve: Any, options: ServerOptions, half: Any
-) -> None:
-    client = serve(options).client
-
-    assert refused(lambda: client.reload(half(1, 2, canary=2))) == (
-        FP,
-        (
-            "Request to assign label to version 2 of model half, "
-            "which is not currently available for inference"
-        ),
-    )
-
-
-def test_loading_a_version_and_labelling_it_takes_two_calls(
-    serve: Any, options: ServerOptions, half: Any
-) -> None:
-    running = serve(options)
-
-    running.client.reload(half(1, 2, stable=1))
-    running.wait_for_states("half", v2="AVAILABLE")
-    running.client.reload(half(1, 2, stable=2))
-
-    assert answer(running, "stable") == 3.5
-
-
-def test_a_label_that_is_no_longer_configured_is_gone(
-    refused: Any, serve: Any, options: ServerOptions, half: Any
-) -> None:
-    running = serve(options)
-    running.client.reload(half(1, stable=1))
-
-    running.client.reload(half(1))
-
-    assert refused(lambda: answer(running, "stable")) == (
-        IA,
-        "Unrecognized servable version label: stable",
-    )
 
 
 def test_a_label_on_a_version_that_is_not_loaded_fails_the_start(
@@ -362,9 +270,9 @@ def test_one_bad_model_fails_the_start_when_models_are_not_isolated(
         ).start()
 
 
-@pytest.mark.parametrize("kind", ["empty", "half_copied", "unreadable", "file", "dangling_link"])
+@pytest.mark.parametrize("kind", ["unreadable", "unknown_operation"])
 def test_a_bad_version_directory_leaves_the_old_version_serving(
-    serve: Any, tmp_path: Path, models: Path, install: Callable[[str, Path], None], kind: str
+    serve: Any, tmp_path: Path, install: Callable[[str, Path], None], kind: str
 ) -> None:
     base_path = tmp_path / "half"
     install("half_plus_two", base_path / "1")
@@ -378,17 +286,12 @@ def test_a_bad_version_directory_leaves_the_old_version_serving(
     )
 
     staging = tmp_path / "staging"
-    if kind == "file":
-        staging.write_text("not a directory")
-    elif kind == "dangling_link":
-        staging.symlink_to(tmp_path / "nowhere")
-    else:
-        staging.mkdir()
-    if kind == "half_copied":
-        whole = (models / "half_plus_three" / "saved_model.pb").read_bytes()
-        (staging / "saved_model.pb").write_bytes(whole[: len(whole) // 2])
     if kind == "unreadable":
-        (staging / "saved_model.pb").mkdir()
+        (staging / "saved_model.pb").mkdir(parents=True)
+    else:
+        install("half_plus_three", staging)
+        graph = (staging / "saved_model.pb").read_bytes()
+        (staging / "saved_model.pb").write_bytes(graph.replace(b"AddV2", b"AddV9"))
     staging.rename(base_path / "2")
 
     running.wait_for_states("half", v1="AVAILABLE", v2="END")

@@ -268,6 +268,22 @@ def test_a_version_that_is_aspired_again_while_it_unloads_comes_back(bench: Benc
     assert bench.loader.order == [1, 1]
 
 
+def test_a_version_dropped_and_wanted_again_at_once_is_reported_again(bench: Bench) -> None:
+    """Who waits for a change after the second request must not wait for ever."""
+    bench.loader.broken[2] = CorruptVersionError("no")
+    bench.aspire(1, 2)
+    bench.wait_for(v1=ManagerState.AVAILABLE, v2=ManagerState.END)
+    event = bench.monitor.events
+
+    with bench.manager._changed:
+        bench.aspire()
+        bench.aspire(1, 2)
+
+    bench.wait(lambda: len(bench.monitor.states_since("m", event)) == 2)
+    assert bench.states() == {1: ManagerState.AVAILABLE, 2: ManagerState.END}
+    assert bench.loader.attempts == [2, 1]
+
+
 def test_a_version_no_longer_aspired_while_it_loads_is_unloaded_afterwards(bench: Bench) -> None:
     bench.loader.held[1] = threading.Event()
     bench.aspire(1)
@@ -324,3 +340,18 @@ def test_only_changes_after_an_event_count_when_asked_so() -> None:
         "m": ManagerState.LOADING,
         "other": None,
     }
+
+
+def test_a_version_that_ended_because_it_was_not_wanted_is_no_failure() -> None:
+    monitor = ServableStateMonitor()
+    monitor.publish(ServableState(ServableId("m", 1), ManagerState.END))
+
+    assert monitor.progress(["m"]) == {"m": None}
+
+
+def test_a_model_has_failed_when_its_versions_ended_and_one_could_not_be_loaded() -> None:
+    monitor = ServableStateMonitor()
+    monitor.publish(ServableState(ServableId("m", 1), ManagerState.END))
+    monitor.publish(ServableState(ServableId("m", 2), ManagerState.END, CorruptVersionError("no")))
+
+    assert monitor.progress(["m"]) == {"m": ManagerState.END}

@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from heliograph_modelserver.options import ServerOptions
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 IA = grpc.StatusCode.INVALID_ARGUMENT
@@ -35,10 +32,10 @@ def status_request(model: str | None, version: int | None = None) -> Any:
     return request
 
 
-def test_metadata_are_the_signatures_of_a_version(served: Any) -> None:
+def test_metadata_are_the_signatures_of_a_version(serving: Any) -> None:
     from tensorflow_serving.apis import get_model_metadata_pb2
 
-    response = served.client.prediction.GetModelMetadata(metadata_request("image", "signature_def"))
+    response = serving.prediction.GetModelMetadata(metadata_request("image", "signature_def"))
 
     signatures = get_model_metadata_pb2.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(signatures)
@@ -50,51 +47,51 @@ def test_metadata_are_the_signatures_of_a_version(served: Any) -> None:
     assert response.model_spec.signature_name == ""
 
 
-def test_metadata_without_a_model_spec_are_refused(refused: Any, served: Any) -> None:
+def test_metadata_without_a_model_spec_are_refused(refused: Any, serving: Any) -> None:
     request = metadata_request(None, "signature_def")
 
-    assert refused(lambda: served.client.prediction.GetModelMetadata(request)) == (
+    assert refused(lambda: serving.prediction.GetModelMetadata(request)) == (
         IA,
         "Missing ModelSpec",
     )
 
 
-def test_metadata_without_a_field_are_refused(refused: Any, served: Any) -> None:
+def test_metadata_without_a_field_are_refused(refused: Any, serving: Any) -> None:
     request = metadata_request("image")
 
-    assert refused(lambda: served.client.prediction.GetModelMetadata(request)) == (
+    assert refused(lambda: serving.prediction.GetModelMetadata(request)) == (
         IA,
         "GetModelMetadataRequest must specify at least one metadata_field",
     )
 
 
-def test_an_unknown_metadata_field_is_refused(refused: Any, served: Any) -> None:
+def test_an_unknown_metadata_field_is_refused(refused: Any, serving: Any) -> None:
     request = metadata_request("image", "signature_def", "x")
 
-    assert refused(lambda: served.client.prediction.GetModelMetadata(request)) == (
+    assert refused(lambda: serving.prediction.GetModelMetadata(request)) == (
         IA,
         "Metadata field x is not supported",
     )
 
 
-def test_metadata_of_an_unknown_model_are_not_found(refused: Any, served: Any) -> None:
+def test_metadata_of_an_unknown_model_are_not_found(refused: Any, serving: Any) -> None:
     request = metadata_request("m", "signature_def")
 
-    assert refused(lambda: served.client.prediction.GetModelMetadata(request)) == (
+    assert refused(lambda: serving.prediction.GetModelMetadata(request)) == (
         grpc.StatusCode.NOT_FOUND,
         "Servable not found for request: Latest(m)",
     )
 
 
-def test_the_status_lists_all_versions_newest_first(served: Any) -> None:
-    assert list(served.client.status("half_plus_two").items()) == [
+def test_the_status_lists_all_versions_newest_first(serving: Any) -> None:
+    assert list(serving.status("half_plus_two").items()) == [
         (2, "AVAILABLE"),
         (1, "AVAILABLE"),
     ]
 
 
-def test_the_status_of_one_version_is_that_version(served: Any) -> None:
-    response = served.client.model.GetModelStatus(status_request("half_plus_two", 1))
+def test_the_status_of_one_version_is_that_version(serving: Any) -> None:
+    response = serving.model.GetModelStatus(status_request("half_plus_two", 1))
 
     [entry] = response.model_version_status
     assert entry.version == 1
@@ -103,56 +100,49 @@ def test_the_status_of_one_version_is_that_version(served: Any) -> None:
     assert entry.status.error_message == ""
 
 
-def test_the_status_ignores_a_version_label(served: Any) -> None:
+def test_the_status_ignores_a_version_label(serving: Any) -> None:
     request = status_request("half_plus_two")
     request.model_spec.version_label = "whatever"
 
-    response = served.client.model.GetModelStatus(request)
+    response = serving.model.GetModelStatus(request)
 
     assert len(response.model_version_status) == 2
 
 
-def test_a_status_without_a_model_spec_is_refused(refused: Any, served: Any) -> None:
-    assert refused(lambda: served.client.model.GetModelStatus(status_request(None))) == (
+def test_a_status_without_a_model_spec_is_refused(refused: Any, serving: Any) -> None:
+    assert refused(lambda: serving.model.GetModelStatus(status_request(None))) == (
         IA,
         "Missing ModelSpec",
     )
 
 
-def test_the_status_of_an_unknown_model_is_not_found(refused: Any, served: Any) -> None:
-    assert refused(lambda: served.client.model.GetModelStatus(status_request("m"))) == (
+def test_the_status_of_an_unknown_model_is_not_found(refused: Any, serving: Any) -> None:
+    assert refused(lambda: serving.model.GetModelStatus(status_request("m"))) == (
         grpc.StatusCode.NOT_FOUND,
         "Could not find any versions of model m",
     )
 
 
-def test_the_status_of_an_unknown_version_is_not_found(refused: Any, served: Any) -> None:
+def test_the_status_of_an_unknown_version_is_not_found(refused: Any, serving: Any) -> None:
     request = status_request("half_plus_two", 7)
 
-    assert refused(lambda: served.client.model.GetModelStatus(request)) == (
+    assert refused(lambda: serving.model.GetModelStatus(request)) == (
         grpc.StatusCode.NOT_FOUND,
         "Could not find version 7 of model half_plus_two",
     )
 
 
 def test_the_status_has_the_error_of_a_failed_load_while_the_old_version_serves(
-    serve: Any, tmp_path: Path, install: Callable[[str, Path], None]
+    client: Any, half: Any, base_path: Path
 ) -> None:
-    install("half_plus_two", tmp_path / "1")
-    running = serve(
-        ServerOptions(
-            model_name="half",
-            model_base_path=str(tmp_path),
-            file_system_poll_wait_seconds=0.05,
-            max_num_load_retries=0,
-        )
-    )
-    (tmp_path / "2").mkdir()
-    running.wait_for_states("half", v2="END")
+    (base_path / "3").mkdir()
+    client.reload(half(2))
 
-    response = running.client.model.GetModelStatus(status_request("half", 2))
+    client.reload(half(2, 3))
+    client.wait_for("half", {3: "END"})
 
+    response = client.model.GetModelStatus(status_request("half", 3))
     [entry] = response.model_version_status
     assert entry.status.error_code == grpc.StatusCode.NOT_FOUND.value[0]
     assert entry.status.error_message.startswith("Could not find SavedModel .pb or .pbtxt")
-    assert running.client.status("half") == {2: "END", 1: "AVAILABLE"}
+    assert client.status("half") == {3: "END", 2: "AVAILABLE"}

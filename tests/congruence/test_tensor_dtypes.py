@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heliograph_modelserver.options import ServerOptions
 from heliograph_modelserver.tensors import DTYPE_NAMES, decode_tensor, encode_tensor
 
 VALUES = [0, 1, 2, 100, 1, 0]
@@ -40,12 +39,12 @@ def request_for(dtype: str, array: np.ndarray, *, as_content: bool) -> Any:
 
 @pytest.mark.parametrize("as_content", [True, False], ids=["content", "fields"])
 @pytest.mark.parametrize("dtype", DTYPE_NAMES)
-def test_a_tensor_comes_back_as_it_was_sent(served: Any, dtype: str, as_content: bool) -> None:
+def test_a_tensor_comes_back_as_it_was_sent(serving: Any, dtype: str, as_content: bool) -> None:
     import tensorflow as tf
 
     array = values_of(dtype)
 
-    response = served.client.prediction.Predict(request_for(dtype, array, as_content=as_content))
+    response = serving.prediction.Predict(request_for(dtype, array, as_content=as_content))
 
     proto = response.outputs["y"]
     assert proto.dtype == tf.as_dtype(dtype).as_datatype_enum
@@ -56,39 +55,14 @@ def test_a_tensor_comes_back_as_it_was_sent(served: Any, dtype: str, as_content:
 
 
 @pytest.mark.parametrize("dtype", [name for name in DTYPE_NAMES if not name.startswith("float8")])
-def test_typed_fields_are_what_tensorflow_reads(served: Any, dtype: str) -> None:
+def test_typed_fields_are_what_tensorflow_reads(serving: Any, dtype: str) -> None:
     import tensorflow as tf
 
     array = values_of(dtype)
 
-    response = served.client.prediction.Predict(request_for(dtype, array, as_content=True))
+    response = serving.prediction.Predict(request_for(dtype, array, as_content=True))
 
     assert tf.make_ndarray(response.outputs["y"]).tolist() == array.tolist()
-
-
-@pytest.mark.parametrize("dtype", DTYPE_NAMES)
-def test_outputs_are_tensor_content_when_the_server_is_told_so(contented: Any, dtype: str) -> None:
-    array = values_of(dtype)
-
-    response = contented.client.prediction.Predict(request_for(dtype, array, as_content=False))
-
-    proto = response.outputs["y"]
-    assert proto.tensor_content
-    assert decode_tensor(proto, "y").tolist() == array.tolist()
-
-
-@pytest.fixture(scope="module")
-def contented(models: Any, tmp_path_factory: pytest.TempPathFactory, run_server: Any) -> Any:
-    """A server with --enable_serialization_as_tensor_content."""
-    root = tmp_path_factory.mktemp("identity")
-    (root / "1").symlink_to(models / "identity")
-    options = ServerOptions(
-        model_name="identity",
-        model_base_path=str(root),
-        enable_serialization_as_tensor_content=True,
-    )
-    with run_server(options) as running:
-        yield running
 
 
 @pytest.mark.parametrize(
@@ -96,19 +70,19 @@ def contented(models: Any, tmp_path_factory: pytest.TempPathFactory, run_server:
     [np.float32(3), np.zeros((1,) * 30, np.float32), np.zeros((2, 0), np.float32)],
     ids=["scalar", "rank 30", "no elements"],
 )
-def test_unusual_shapes_come_back_as_they_were_sent(served: Any, array: np.ndarray) -> None:
+def test_unusual_shapes_come_back_as_they_were_sent(serving: Any, array: np.ndarray) -> None:
     request = request_for("float", np.asarray(array), as_content=True)
 
-    response = served.client.prediction.Predict(request)
+    response = serving.prediction.Predict(request)
 
     assert decode_tensor(response.outputs["y"], "y").shape == np.shape(array)
 
 
-def test_a_scalar_string_comes_back_as_it_was_sent(served: Any) -> None:
+def test_a_scalar_string_comes_back_as_it_was_sent(serving: Any) -> None:
     array = np.empty((), np.object_)
     array[()] = b"one"
 
-    response = served.client.prediction.Predict(request_for("string", array, as_content=False))
+    response = serving.prediction.Predict(request_for("string", array, as_content=False))
 
     assert list(response.outputs["y"].string_val) == [b"one"]
     assert not response.outputs["y"].tensor_shape.dim

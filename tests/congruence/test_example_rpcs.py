@@ -56,31 +56,29 @@ def inference(*tasks: tuple[str, str], values: tuple[float, ...] = (1.0,)) -> An
     return request
 
 
-def test_regress_gives_a_number_for_each_example(served: Any) -> None:
-    response = served.client.prediction.Regress(regression(1.0, 2.0, signature="regress_x_to_y"))
+def test_regress_gives_a_number_for_each_example(serving: Any) -> None:
+    response = serving.prediction.Regress(regression(1.0, 2.0, signature="regress_x_to_y"))
 
     assert [one.value for one in response.result.regressions] == [3.5, 4.0]
     assert response.model_spec.version.value == 2
     assert response.model_spec.signature_name == "regress_x_to_y"
 
 
-def test_classify_gives_the_scores_of_each_example(served: Any) -> None:
-    response = served.client.prediction.Classify(
-        classification(1.0, 2.0, signature="classify_x_to_y")
-    )
+def test_classify_gives_the_scores_of_each_example(serving: Any) -> None:
+    response = serving.prediction.Classify(classification(1.0, 2.0, signature="classify_x_to_y"))
 
     scores = [[one.score for one in entry.classes] for entry in response.result.classifications]
     assert scores == [[3.5], [4.0]]
 
 
-def test_classify_gives_class_names_where_the_signature_has_them(served: Any) -> None:
-    response = served.client.prediction.Classify(classification(1.0, signature="classify_labels"))
+def test_classify_gives_class_names_where_the_signature_has_them(serving: Any) -> None:
+    response = serving.prediction.Classify(classification(1.0, signature="classify_labels"))
 
     [entry] = response.result.classifications
     assert [(one.label, one.score) for one in entry.classes] == [("3.500000", 3.5)]
 
 
-def test_a_context_is_merged_into_every_example(served: Any) -> None:
+def test_a_context_is_merged_into_every_example(serving: Any) -> None:
     from tensorflow_serving.apis import regression_pb2
 
     request = regression_pb2.RegressionRequest()
@@ -89,13 +87,13 @@ def test_a_context_is_merged_into_every_example(served: Any) -> None:
     request.input.example_list_with_context.examples.extend([example(other=1.0), example(x=4.0)])
     request.input.example_list_with_context.context.CopyFrom(example(x=2.0))
 
-    response = served.client.prediction.Regress(request)
+    response = serving.prediction.Regress(request)
 
     assert [one.value for one in response.result.regressions] == [4.0, 5.0]
 
 
-def test_multi_inference_answers_each_task_from_the_same_examples(served: Any) -> None:
-    response = served.client.prediction.MultiInference(
+def test_multi_inference_answers_each_task_from_the_same_examples(serving: Any) -> None:
+    response = serving.prediction.MultiInference(
         inference(("regress_x_to_y", REGRESS), ("classify_x_to_y", CLASSIFY), values=(1.0, 2.0))
     )
 
@@ -109,7 +107,7 @@ def test_multi_inference_answers_each_task_from_the_same_examples(served: Any) -
 
 
 @pytest.mark.parametrize("method", ["Classify", "Regress"])
-def test_a_request_without_a_model_spec_is_refused(refused: Any, served: Any, method: str) -> None:
+def test_a_request_without_a_model_spec_is_refused(refused: Any, serving: Any, method: str) -> None:
     from tensorflow_serving.apis import classification_pb2, regression_pb2
 
     request = {
@@ -117,15 +115,15 @@ def test_a_request_without_a_model_spec_is_refused(refused: Any, served: Any, me
         "Regress": regression_pb2.RegressionRequest(),
     }[method]
 
-    assert refused(lambda: getattr(served.client.prediction, method)(request)) == (
+    assert refused(lambda: getattr(serving.prediction, method)(request)) == (
         IA,
         "Missing ModelSpec",
     )
 
 
-def test_an_unknown_signature_is_refused(refused: Any, served: Any) -> None:
+def test_an_unknown_signature_is_refused(refused: Any, serving: Any) -> None:
     message = "No signature was found with the name: s"
-    prediction = served.client.prediction
+    prediction = serving.prediction
 
     assert refused(lambda: prediction.Classify(classification(1, signature="s"))) == (IA, message)
     assert refused(lambda: prediction.Regress(regression(1, signature="s"))) == (IA, message)
@@ -135,8 +133,8 @@ def test_an_unknown_signature_is_refused(refused: Any, served: Any) -> None:
     )
 
 
-def test_a_signature_for_another_rpc_is_refused(refused: Any, served: Any) -> None:
-    prediction = served.client.prediction
+def test_a_signature_for_another_rpc_is_refused(refused: Any, serving: Any) -> None:
+    prediction = serving.prediction
 
     assert refused(lambda: prediction.Classify(classification(1, signature="regress_x_to_y"))) == (
         IA,
@@ -154,8 +152,8 @@ def test_a_signature_for_another_rpc_is_refused(refused: Any, served: Any) -> No
     )
 
 
-def test_no_examples_are_refused(refused: Any, served: Any) -> None:
-    prediction = served.client.prediction
+def test_no_examples_are_refused(refused: Any, serving: Any) -> None:
+    prediction = serving.prediction
 
     assert refused(lambda: prediction.Classify(classification(signature="classify_x_to_y"))) == (
         IA,
@@ -170,11 +168,11 @@ def test_no_examples_are_refused(refused: Any, served: Any) -> None:
     ) == (IA, "Input is empty.")
 
 
-def test_an_example_without_the_feature_fails_in_the_runtime(refused: Any, served: Any) -> None:
+def test_an_example_without_the_feature_fails_in_the_runtime(refused: Any, serving: Any) -> None:
     request = regression(signature="regress_x_to_y")
     request.input.example_list.examples.append(example(other=1.0))
 
-    code, message = refused(lambda: served.client.prediction.Regress(request))
+    code, message = refused(lambda: serving.prediction.Regress(request))
 
     assert code is IA
     assert "Feature: x" in message
@@ -195,11 +193,11 @@ def test_an_example_without_the_feature_fails_in_the_runtime(refused: Any, serve
     ],
 )
 def test_a_classification_signature_of_the_wrong_form_is_refused(
-    refused: Any, odd: Any, signature: str, message: str
+    refused: Any, serving: Any, signature: str, message: str
 ) -> None:
     request = classification(1.0, model="odd", signature=signature)
 
-    code, text = refused(lambda: odd.client.prediction.Classify(request))
+    code, text = refused(lambda: serving.prediction.Classify(request))
 
     assert code is IA
     assert text.startswith(message)
@@ -223,118 +221,69 @@ def test_a_classification_signature_of_the_wrong_form_is_refused(
     ],
 )
 def test_a_regression_signature_of_the_wrong_form_is_refused(
-    refused: Any, odd: Any, signature: str, message: str
+    refused: Any, serving: Any, signature: str, message: str
 ) -> None:
     request = regression(1.0, model="odd", signature=signature)
 
-    code, text = refused(lambda: odd.client.prediction.Regress(request))
+    code, text = refused(lambda: serving.prediction.Regress(request))
 
     assert code is IA
     assert text.startswith(message)
 
 
-def test_multi_inference_refuses_mixed_models(refused: Any, served: Any) -> None:
+def test_multi_inference_refuses_mixed_models(refused: Any, serving: Any) -> None:
     request = inference(("regress_x_to_y", REGRESS), ("regress_x_to_twice", REGRESS))
     request.tasks[1].model_spec.name = "image"
 
-    assert refused(lambda: served.client.prediction.MultiInference(request)) == (
+    assert refused(lambda: serving.prediction.MultiInference(request)) == (
         IA,
         "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
     )
 
 
-def test_multi_inference_refuses_a_repeated_signature(refused: Any, served: Any) -> None:
+def test_multi_inference_refuses_a_repeated_signature(refused: Any, serving: Any) -> None:
     request = inference(("regress_x_to_y", REGRESS), ("regress_x_to_y", REGRESS))
 
-    assert refused(lambda: served.client.prediction.MultiInference(request)) == (
+    assert refused(lambda: serving.prediction.MultiInference(request)) == (
         IA,
         "Duplicate evaluation of signature: regress_x_to_y",
     )
 
 
-def test_multi_inference_refuses_an_empty_name(refused: Any, served: Any) -> None:
+def test_multi_inference_refuses_an_empty_name(refused: Any, serving: Any) -> None:
     request = inference(("regress_x_to_y", REGRESS), ("regress_x_to_twice", REGRESS))
     request.tasks[1].model_spec.name = ""
 
-    assert refused(lambda: served.client.prediction.MultiInference(request)) == (
+    assert refused(lambda: serving.prediction.MultiInference(request)) == (
         IA,
         "Found ModelSpec with an empty model name.",
     )
 
 
-def test_multi_inference_refuses_a_request_without_tasks(refused: Any, served: Any) -> None:
-    assert refused(lambda: served.client.prediction.MultiInference(inference())) == (
+def test_multi_inference_refuses_a_request_without_tasks(refused: Any, serving: Any) -> None:
+    assert refused(lambda: serving.prediction.MultiInference(inference())) == (
         IA,
         "ModelSpec has no name specified.",
     )
 
 
-def test_multi_inference_does_not_know_other_methods(refused: Any, served: Any) -> None:
+def test_multi_inference_does_not_know_other_methods(refused: Any, serving: Any) -> None:
     request = inference(("regress_x_to_y", "tensorflow/serving/predict"))
 
-    assert refused(lambda: served.client.prediction.MultiInference(request)) == (
+    assert refused(lambda: serving.prediction.MultiInference(request)) == (
         grpc.StatusCode.UNIMPLEMENTED,
         "Unsupported signature method_name: tensorflow/serving/predict",
     )
 
 
-def test_multi_inference_refuses_signatures_with_different_inputs(refused: Any, odd: Any) -> None:
+def test_multi_inference_refuses_signatures_with_different_inputs(
+    refused: Any, serving: Any
+) -> None:
     request = inference(("fine", CLASSIFY), ("other_examples", CLASSIFY))
     for task in request.tasks:
         task.model_spec.name = "odd"
 
-    assert refused(lambda: odd.client.prediction.MultiInference(request)) == (
+    assert refused(lambda: serving.prediction.MultiInference(request)) == (
         IA,
         "Input tensor must be the same for all Signatures.",
     )
-
-
-@pytest.fixture(scope="module")
-def odd(run_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A server with a model whose signatures are each wrong in one way."""
-    import tensorflow as tf
-
-    from heliograph_modelserver.testing import signature, write_saved_model
-
-    v1 = tf.compat.v1
-
-    def build() -> dict[str, Any]:
-        examples = v1.placeholder(tf.string, [None], name="examples")
-        more = v1.placeholder(tf.string, [None], name="more")
-        count = tf.size(examples)
-        one = tf.ones([count, 1])
-        names = tf.fill([count, 2], "a")
-
-        def classify(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
-            return signature("classify", inputs, outputs)
-
-        def regress(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
-            return signature("regress", inputs, outputs)
-
-        right = {"inputs": examples}
-        return {
-            "fine": classify(right, {"scores": one}),
-            "other_examples": classify({"inputs": more}, {"scores": one}),
-            "two_inputs": classify({"inputs": examples, "more": more}, {"scores": one}),
-            "three_outputs": classify(right, {"a": one, "b": one, "scores": one}),
-            "other_input": classify({"examples": examples}, {"scores": one}),
-            "other_output": classify(right, {"probabilities": one}),
-            "vector_scores": classify(right, {"scores": tf.ones([count])}),
-            "double_scores": classify(right, {"scores": tf.ones([count, 1], tf.float64)}),
-            "float_classes": classify(right, {"classes": one}),
-            "other_batch": classify(right, {"scores": tf.ones([count + 2, 1])}),
-            "uneven": classify(right, {"classes": names, "scores": one}),
-            "regress_two_inputs": regress({"inputs": examples, "more": more}, {"outputs": one}),
-            "regress_two_outputs": regress(right, {"outputs": one, "more": one}),
-            "regress_other_output": regress(right, {"y": one}),
-            "regress_matrix": regress(right, {"outputs": tf.ones([count, 2])}),
-            "regress_double": regress(right, {"outputs": tf.ones([count], tf.float64)}),
-            "regress_batch": regress(right, {"outputs": tf.ones([count + 2])}),
-        }
-
-    root = tmp_path_factory.mktemp("odd")
-    write_saved_model(root / "1", build)
-    from heliograph_modelserver.options import ServerOptions
-
-    with run_server(ServerOptions(model_name="odd", model_base_path=str(root))) as running:
-        yield running
