@@ -11,6 +11,7 @@ DATA =
 ONCE =
 TFS =
 TARGET =
+MODELS =
 BENCH =
 
 # Arguments for pytest and for `uv pip compile`.
@@ -64,9 +65,9 @@ bench: $(MAIN) ## Run every benchmark, or one of benchmarks/ [BENCH=client_footp
 		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 
-congruence: $(MAIN) ## Run the model server's contract against a TensorFlow Serving [TARGET=host:port]
+congruence: $(MAIN) ## Run the wire contract against a TensorFlow Serving [TARGET=host:port MODELS=path]
 	@test -n "$(TARGET)" || { echo "Name the server: make congruence TARGET=host:port" >&2; exit 2; }
-	@$(BIN)/python -m pytest tests/congruence --target "$(TARGET)"
+	@$(BIN)/python -m pytest tests/congruence --target "$(TARGET)" $(if $(MODELS),--models "$(MODELS)")
 
 test-environments: $(MAIN) $(GENERATOR)/.ready $(SDK_ENVIRONMENTS:=/.ready) $(TRITON)/.ready ## Create the small environments of the tests
 
