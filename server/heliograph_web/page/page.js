@@ -44,9 +44,13 @@ async function start() {
 }
 
 /** Start what ends with a model being chosen; then ask it about the image that is there. */
-function choose(step) {
-  state.choosing = step();
+async function choose(step) {
+  find("main").setAttribute("aria-busy", "true");
+  const choosing = step();
+  state.choosing = choosing;
   if (state.image) ask(state.image);
+  await choosing;
+  if (state.choosing === choosing) find("main").removeAttribute("aria-busy");
 }
 
 async function chooseModel() {

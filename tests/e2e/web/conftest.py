@@ -111,7 +111,7 @@ def visit(browser: Browser) -> Iterator[Callable[[str], Visit]]:
         page.on("response", opened.answered)
         page.goto(url)
         # The page knows its models, or why it does not.
-        page.wait_for_selector("#file-hint:has-text('up to'), #notice:visible", state="attached")
+        page.wait_for_selector("#main:not([aria-busy])")
         return opened
 
     yield open_page
