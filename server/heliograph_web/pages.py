@@ -28,6 +28,7 @@ def page_routes() -> list[Route]:
             methods=["GET"],
         )
         for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.rpartition(".")[2] in _MEDIA_TYPES
     ]
 
 
