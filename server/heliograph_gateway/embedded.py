@@ -76,12 +76,14 @@ class EmbeddedModelServer:
         self._socket = self._directory / "model-server.sock"
         self._process: asyncio.subprocess.Process | None = None
         self._answering: asyncio.subprocess.Process | None = None
-        """The process, once it has answered."""
+        """The process, once it has answered and been told what it holds for good."""
         self._service = AsyncModelServiceClient(
             f"unix:{self._socket}", retry=RetryOptions(attempts=1)
         )
-        self._wanted: dict[str, frozenset[int]] = {}
-        """What the process is to hold, also after it had to be started again."""
+        self._held: Mapping[str, frozenset[int]] = {}
+        """What the process holds for good: what it gets first when it had to be started again."""
+        self._told: Mapping[str, frozenset[int]] | None = {}
+        """What the process was told last; None when that is not known."""
         self._deaths: Counter[Servable] = Counter()
 
     @property
@@ -101,9 +103,12 @@ class EmbeddedModelServer:
         Raises:
             BackendUnavailableError: It ended, or did not answer in time.
         """
+        self._answering = await self._start()
+
+    async def _start(self) -> asyncio.subprocess.Process:
         configuration = self._directory / "models.config"
         configuration.write_text("model_config_list {}\n")
-        self._process = await asyncio.create_subprocess_exec(
+        process = self._process = await asyncio.create_subprocess_exec(
             *self._command,
             "--port=0",
             f"--grpc_socket_path={self._socket}",
@@ -115,10 +120,15 @@ class EmbeddedModelServer:
             # Ctrl-C in a terminal goes to the whole process group: the gateway must drain first.
             start_new_session=True,
         )
-        log.info("model server starting", pid=self._process.pid)
-        await self._until_answering(self._process)
-        self._answering = self._process
-        log.info("model server ready", pid=self._process.pid)
+        log.info("model server starting", pid=process.pid)
+        try:
+            await self._until_answering(process)
+        except BackendUnavailableError:
+            if process.returncode is None:
+                process.kill()  # Silent for too long: another one may answer.
+            raise
+        log.info("model server ready", pid=process.pid)
+        return process
 
     async def supervise(self) -> None:
         """Start the process again whenever it ends, until cancelled."""
@@ -133,28 +143,31 @@ class EmbeddedModelServer:
                 await asyncio.sleep(backoff)
                 backoff = min(_LONGEST_BACKOFF, max(0.5, backoff * 2))
             try:
-                await self.start()
-                await self._load(self._wanted)
+                process = await self._start()
+                try:
+                    await self._load(self._held)
+                finally:
+                    self._answering = process
             except HeliographError as error:
                 log.error("model server does not start", error=error.message)
 
     async def hold(self, wanted: Mapping[str, frozenset[int]]) -> Mapping[Servable, str]:
         """See Host. A version that ends the process takes none with it that was held before."""
+        process = self._answering
+        if process is None or process.returncode is not None:
+            raise BackendUnavailableError("the model server is being started")
         deadly = {each for each in _servables(wanted) if self._deaths[each] >= _MOST_DEATHS}
-        held, process = self._wanted, self._answering
-        alive = process is not None and process.returncode is None
-        self._wanted = {
+        safe = {
             model: frozenset(number for number in numbers if (model, number) not in deadly)
             for model, numbers in wanted.items()
         }
         try:
-            changed = self._wanted != held
-            failures = await (self._load if changed else self._failures)(self._wanted)
+            failures = await (self._failures if safe == self._told else self._load)(safe)
         except BackendUnavailableError:
-            if process is not None and alive and await _has_ended(process):
-                self._deaths.update(_servables(self._wanted) - _servables(held))
-            self._wanted = held
+            if await _has_ended(process):
+                self._deaths.update(_servables(safe) - _servables(self._held))
             raise
+        self._held = safe
         ended = "the model server ended each time that it loaded this version"
         return {**failures, **dict.fromkeys(deadly, ended)}
 
@@ -201,6 +214,7 @@ class EmbeddedModelServer:
                 model_platform="tensorflow",
             )
             entry.model_version_policy.specific.versions.extend(sorted(wanted[model]))
+        self._told = None
         try:
             await self._service.reload_config(configuration, timeout=_RELOAD_TIMEOUT)
         except UnavailableError as error:
@@ -209,6 +223,7 @@ class EmbeddedModelServer:
             # A new model that fails to load makes the reload fail, and a slow one makes it time
             # out; either way the states say what became of each version.
             log.warning("reload", code=error.status, error=error.message)
+        self._told = wanted
         return await self._failures(wanted)
 
     async def _failures(self, wanted: Mapping[str, frozenset[int]]) -> Mapping[Servable, str]:

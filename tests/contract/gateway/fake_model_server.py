@@ -1,8 +1,8 @@
 """A process with the flags and the ModelService of `heliograph model-server`, and no TensorFlow.
 
 What happens to a version is said by the file `behaviour` in its directory: `fail` to load, be
-`slow`, or `die` with the whole process. Without one it is available at once. A file `crash` or
-`silent` in the model's own directory is about the start of the process.
+`slow`, or `die` with the whole process. Without one it is available at once. The file that
+FAKE_MODEL_SERVER_TROUBLE names is about the start: `crash`, or be `silent` once.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ async def status(request: GetModelStatusRequest, context: Any) -> GetModelStatus
 
 async def main(flags: dict[str, str]) -> None:
     """Serve until SIGTERM."""
-    folder = Path(__file__).parent
-    trouble = Path(os.environ.get("FAKE_MODEL_SERVER_TROUBLE", folder / "none"))
+    trouble = Path(os.environ.get("FAKE_MODEL_SERVER_TROUBLE", os.devnull))
     if trouble.exists() and trouble.read_text() == "crash":
         sys.exit(3)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     if trouble.exists() and trouble.read_text() == "silent":
+        trouble.write_text("was silent")
         await stop.wait()
     server = grpc.aio.server()
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {

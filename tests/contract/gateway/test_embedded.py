@@ -26,9 +26,9 @@ COMMAND = (sys.executable, str(Path(__file__).with_name("fake_model_server.py"))
 class Supervised:
     """An embedded model server with its supervisor."""
 
-    def __init__(self, repository: Path, load_timeout: float) -> None:
+    def __init__(self, repository: Path, load_timeout: float, start_timeout: float = 30.0) -> None:
         self.server = EmbeddedModelServer(
-            repository, start_timeout=30.0, load_timeout=load_timeout, command=COMMAND
+            repository, start_timeout=start_timeout, load_timeout=load_timeout, command=COMMAND
         )
         self._supervising: asyncio.Task[None] | None = None
 
@@ -200,6 +200,31 @@ async def test_a_process_that_is_away_is_not_held_against_a_version(
     trouble.unlink()
 
     assert await supervised.hold_in_the_end(digits={1, 2}) == {}
+
+
+async def test_a_process_that_stays_silent_when_started_again_is_replaced(
+    repository: Path,
+    version: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Eventually,
+) -> None:
+    version(1)
+    supervised = Supervised(repository, load_timeout=10.0, start_timeout=3.0)
+    await supervised.start()
+    try:
+        await supervised.hold(digits={1})
+        trouble = tmp_path / "trouble"
+        trouble.write_text("silent")
+        monkeypatch.setenv("FAKE_MODEL_SERVER_TROUBLE", str(trouble))
+        kill(supervised)
+        await eventually(lambda: trouble.read_text() == "was silent")
+        silent = supervised.server.pid
+        await eventually(lambda: supervised.server.pid not in (None, silent))
+
+        assert await supervised.hold_in_the_end(digits={1}) == {}
+    finally:
+        await supervised.stop()
 
 
 async def test_it_ends_with_the_gateway(repository: Path) -> None:
