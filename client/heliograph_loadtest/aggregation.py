@@ -126,6 +126,10 @@ class Aggregation:
                     effort.cpu_seconds / effort.seconds if effort.seconds else 0.0
                     for effort in efforts
                 ),
+                busy=tuple(
+                    effort.busy_seconds / effort.seconds if effort.seconds else 0.0
+                    for effort in efforts
+                ),
                 cpu_per_call=cpu / calls if calls else 0.0,
                 lateness=self._lateness,
                 held=self._held,

@@ -149,6 +149,7 @@ def _step(step: StepResult, configuration: Configuration) -> dict[str, Any]:
         "intervals": [_interval(interval) for interval in step.intervals],
         "generator": {
             "cores": list(step.generator.cores),
+            "busy": list(step.generator.busy),
             "cpu_seconds_per_call": step.generator.cpu_per_call,
             "lateness": _latency(step.generator.lateness),
             "late_share": step.generator.late_share,
@@ -214,6 +215,7 @@ def _read_step(document: Mapping[str, Any]) -> StepResult:
         versions=tuple(VersionCount(**version) for version in document["versions"]),
         generator=GeneratorUse(
             cores=tuple(generator["cores"]),
+            busy=tuple(generator["busy"]),
             cpu_per_call=generator["cpu_seconds_per_call"],
             lateness=LatencyHistogram.decode(generator["lateness"]["hdr"]),
             held=generator["held"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,12 +47,21 @@ class Effort:
     """Calls sent in that time."""
     cpu_seconds: float
     """Processor time of the whole process in that time."""
+    busy_seconds: float
+    """How long the event loop had something to do in that time, if only to wait for a core."""
 
 
 class Generator:
     """Sends one process's share of the steps of a run."""
 
-    def __init__(self, calls: Calls, share: Share, timeout: float, seed: int) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        share: Share,
+        timeout: float,
+        seed: int,
+        idle_seconds: Callable[[], float],
+    ) -> None:
         """Prepare to send.
 
         Args:
@@ -60,11 +69,13 @@ class Generator:
             share: Which part of each load is this process's.
             timeout: Seconds that a call has from the moment it is due.
             seed: Of random arrivals.
+            idle_seconds: Says how long the event loop has had nothing to do so far.
         """
         self.calls = calls
         self.share = share
         self.timeout = timeout
         self.seed = seed
+        self.idle_seconds = idle_seconds
         self.stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -101,8 +112,8 @@ class _StepRun:
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._one_ended = asyncio.Event()
         self._error: BaseException | None = None
-        self._calls_before = 0
-        self._cpu_before = 0.0
+        self._sent = 0
+        self._before = self._clocks()
         self._effort: Effort | None = None
 
     async def run(self) -> Effort:
@@ -131,19 +142,24 @@ class _StepRun:
         return effort
 
     def _start_measuring(self) -> None:
-        self._calls_before = self._begun
-        self._cpu_before = time.process_time()
+        self._before = self._clocks()
 
     def _stop_measuring(self) -> Effort:
         """Note the effort at the end of the measured time, or now when that has not come."""
         if self._effort is None:
-            seconds = max(min(self._loop.time(), self._end) - self._origin, 0.0)
-            self._effort = Effort(
-                seconds,
-                self._begun - self._calls_before,
-                time.process_time() - self._cpu_before if seconds else 0.0,
+            seconds = min(self._loop.time(), self._end) - self._origin
+            if seconds <= 0:
+                return Effort(0.0, 0, 0.0, 0.0)
+            now = self._clocks()
+            sent, cpu, idle, clock = (
+                after - before for after, before in zip(now, self._before, strict=True)
             )
+            self._effort = Effort(seconds, int(sent), cpu, max(clock - idle, 0.0))
         return self._effort
+
+    def _clocks(self) -> tuple[float, float, float, float]:
+        idle = self._generator.idle_seconds()
+        return self._sent, time.process_time(), idle, self._loop.time()
 
     async def _send_by_the_clock(self, load: OpenLoop) -> None:
         held_until = -math.inf
@@ -191,6 +207,7 @@ class _StepRun:
 
     async def _call(self, number: int, due: float, held: bool) -> bool:
         """Make a call, record it, and return whether it was answered."""
+        self._sent += 1
         sent = self._loop.time()
         timeout = max(due + self._generator.timeout - sent, 0.001)
         outcome = await self._generator.calls(number, timeout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 import signal
 import threading
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from heliograph.errors import (
 )
 from heliograph.transport import AioTransport
 from heliograph_loadtest.calls import Calls, calls_of
+from heliograph_loadtest.event_loop import PreciseEventLoop
 from heliograph_loadtest.generator import SHIPPING_INTERVAL, Effort, Generator
 from heliograph_loadtest.load import Share, Step, Traffic
 from heliograph_loadtest.recording import Recorder, Records
@@ -90,17 +90,8 @@ def run_generator(connection: Connection, traffic: Traffic, share: Share) -> Non
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with asyncio.Runner(loop_factory=precise_event_loop) as runner:
+    with asyncio.Runner(loop_factory=PreciseEventLoop) as runner:
         runner.run(_Session(connection, traffic, share).run())
-
-
-def precise_event_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop whose timers are exact to a fraction of a millisecond.
-
-    The usual selectors of Linux round up to the next millisecond, which every latency would start
-    with. `select` does not, and has few files to look at: gRPC watches its connections itself.
-    """
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 class _Session:
@@ -122,12 +113,16 @@ class _Session:
         if refusal is not None:
             await self._send(Refused(refusal))
         else:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, PreciseEventLoop)
             generator = Generator(
-                calls, self._share, self._traffic.endpoint.timeout, self._traffic.seed
+                calls,
+                self._share,
+                self._traffic.endpoint.timeout,
+                self._traffic.seed,
+                loop.idle_seconds,
             )
-            threading.Thread(
-                target=self._listen, args=(asyncio.get_running_loop(), generator), daemon=True
-            ).start()
+            threading.Thread(target=self._listen, args=(loop, generator), daemon=True).start()
             await self._send(Ready())
             while (command := await self._commands.get()) is not None:
                 if isinstance(command, RunStep):

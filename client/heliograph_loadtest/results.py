@@ -23,7 +23,7 @@ LATE_SHARE: Final = 0.01
 """Share of late calls from which the generator counts as the limit."""
 
 BUSY: Final = 0.9
-"""Cores from which a generator process counts as the limit; Python uses hardly more than one."""
+"""Part of its time, or of a core, from which a generator process counts as the limit."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class GeneratorUse:
 
     cores: tuple[float, ...]
     """Processor time over time, for each process."""
+    busy: tuple[float, ...]
+    """Share of the time in which the event loop of each process had something to do."""
     cpu_per_call: float
     """Processor seconds for a call."""
     lateness: LatencyHistogram
@@ -94,7 +96,9 @@ class GeneratorUse:
     def limits(self, latency: LatencyHistogram) -> list[str]:
         """Return why the figures say more about the generator than about the target, if they do."""
         reasons = []
-        if max(self.cores, default=0.0) >= BUSY:
+        if max(self.busy, default=0.0) >= BUSY:
+            reasons.append(f"a generator process was busy {percent(max(self.busy))} of the time")
+        elif max(self.cores, default=0.0) >= BUSY:
             reasons.append(f"a generator process used {percent(max(self.cores))} of a core")
         late = self.lateness.percentile(99)
         if self.late_share > LATE_SHARE:

@@ -39,12 +39,14 @@ class _Selector(selectors.SelectSelector):
     """Finds nothing ready, and lets the time pass that it was to wait."""
 
     now = 0.0
+    waited = 0.0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
         if not ready:
             assert timeout is not None, "everything waits for something that never comes"
             self.now += max(timeout, 0.0)
+            self.waited += max(timeout, 0.0)
         return ready
 
 
@@ -57,6 +59,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.selector.now
+
+    def idle_seconds(self) -> float:
+        return self.selector.waited
 
     def spend(self, seconds: float) -> None:
         """Keep the processor busy: time passes, and no other callback runs."""
@@ -166,7 +171,7 @@ class Bench:
             assert isinstance(loop, VirtualLoop)
             loop.spend(self.clock)
             generators = [
-                Generator(target, Share(number, processes), timeout, seed)
+                Generator(target, Share(number, processes), timeout, seed, loop.idle_seconds)
                 for number in range(processes)
             ]
             if self.stop_at is not None:
@@ -221,13 +226,13 @@ class Reports:
                 for status, count in (errors or {}).items()
             ),
             versions=(VersionCount("digits", 3, by_status[OK].count),),
-            generator=GeneratorUse((0.25,), 0.0001, histogram([0.0001] * 100), 0),
+            generator=GeneratorUse((0.25,), (0.2,), 0.0001, histogram([0.0001] * 100), 0),
         )
         return replace(made, **changes)
 
     def use(self, cores: tuple[float, ...], lateness: Sequence[float]) -> GeneratorUse:
         """Return what a generator used, and how late it was."""
-        return GeneratorUse(cores, 0.0001, histogram(lateness), 0)
+        return GeneratorUse(cores, cores, 0.0001, histogram(lateness), 0)
 
     def report(self, *steps: StepResult, **changes: Any) -> Report:
         configuration = Configuration(

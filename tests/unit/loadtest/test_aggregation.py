@@ -20,7 +20,7 @@ def step(load: Load | None = None, duration: float = 20.0) -> Step:
 
 
 def effort(seconds: float = 20.0, calls: int = 100, cpu: float = 5.0) -> Effort:
-    return Effort(seconds, calls, cpu)
+    return Effort(seconds, calls, cpu, cpu * 1.5)
 
 
 def test_recorders_hand_over_what_has_gathered_since_the_last_time() -> None:
@@ -142,6 +142,7 @@ def test_the_cost_of_the_generator_is_that_of_all_processes() -> None:
     result = Aggregation(step(), 1).result([effort(20.0, 3000, 4.0), effort(20.0, 1000, 2.0)])
 
     assert result.generator.cores == pytest.approx((0.2, 0.1))
+    assert result.generator.busy == pytest.approx((0.3, 0.15))
     assert result.generator.cpu_per_call == pytest.approx(6 / 4000)
 
 

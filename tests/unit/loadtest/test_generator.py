@@ -168,6 +168,27 @@ def test_a_busy_event_loop_is_noticed_in_a_closed_loop_too(bench: Bench) -> None
     assert result.generator_limits
 
 
+def test_answers_that_a_busy_generator_does_not_notice_are_its_own_limit(bench: Bench) -> None:
+    # It has time for 500 calls per second, so that as many as allowed are always in flight.
+    costly = bench.target(bench.after(0.001), busy=0.002)
+
+    result = bench.run(bench.step(OpenLoop(5000), max_in_flight=4), costly)
+
+    assert result.generator.held > 0
+    assert result.generator.busy[0] == pytest.approx(1.0, abs=0.01)
+    assert "busy" in result.generator_limits[0]
+    # Calls that were given up cost nothing, and are not counted among those that were sent.
+    assert bench.efforts[0].calls == pytest.approx(3 / 0.002, abs=2)
+
+
+def test_a_loop_that_waits_is_not_busy(bench: Bench) -> None:
+    target = bench.target(bench.after(0.05), busy=0.001)
+
+    result = bench.run(bench.step(OpenLoop(100), warmup=0.5), target)
+
+    assert result.generator.busy == pytest.approx((0.1,), abs=0.01)
+
+
 def test_an_error_of_the_generator_itself_is_not_swallowed(bench: Bench) -> None:
     def broken(now: float) -> float:
         raise ZeroDivisionError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,7 +54,7 @@ def test_goodput_is_the_rate_of_answers_in_time(reports: Reports) -> None:
 @pytest.mark.parametrize(
     ("cores", "lateness", "reason"),
     [
-        ((0.3, 0.97), [0.0001] * 100, "97.0% of a core"),
+        ((0.3, 0.97), [0.0001] * 100, "busy 97.0% of the time"),
         ((0.3,), [0.0001] * 97 + [0.02] * 3, "3.0% of the calls were sent more than 10.0 ms late"),
         ((0.3,), [0.0001] * 98 + [0.006] * 2, "lateness (p99 6.00 ms) makes up most"),
     ],
@@ -83,3 +84,11 @@ def test_the_generator_was_not_the_limit(
     use: GeneratorUse = reports.use(cores, lateness)
 
     assert use.limits(reports.step([[0.010] * 100]).latency) == []
+
+
+def test_threads_beside_the_event_loop_count_too(reports: Reports) -> None:
+    use = replace(reports.use((0.95,), [0.0001]), busy=(0.4,))
+
+    (found,) = use.limits(reports.step([[0.010] * 100]).latency)
+
+    assert "95.0% of a core" in found
