@@ -49,6 +49,11 @@ class BackgroundProcess:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the command."""
+        return self._process.pid
+
     def wait_for(self, find: Callable[[str], _Found | None], timeout: float) -> _Found:
         """Wait for a line of the log.
 
