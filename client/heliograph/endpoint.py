@@ -30,7 +30,7 @@ class Endpoint:
     services: tuple[str, ...]
     """Full names of the services whose calls may be tried again."""
     streams: tuple[str, ...] = ()
-    """Paths of calls that gRPC does not try again, since they are streams: `/<service>/<method>`."""
+    """Paths of calls that gRPC does not try again: streams, as `/<service>/<method>`."""
     timeout: float = 10.0
     """Seconds that a call may take unless it says otherwise."""
     retry: RetryOptions = field(default_factory=RetryOptions)

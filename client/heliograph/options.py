@@ -28,8 +28,10 @@ class RetryOptions:
     """Seconds that the delay never passes, however many attempts there were."""
     multiplier: float = 2.0
     """Factor by which the delay grows with every attempt, at least 1."""
-    statuses: tuple[str, ...] = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
-    """Names of the gRPC statuses that are worth another attempt."""
+    statuses: tuple[str, ...] = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED")
+    """Names of the gRPC statuses that are worth another attempt. CANCELLED is what gRPC's core
+    gives to a call that reaches a server as it begins to drain; a call that the client itself
+    cancels is never tried again."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.attempts <= MAX_ATTEMPTS:

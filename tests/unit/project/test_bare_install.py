@@ -18,7 +18,6 @@ ARGUMENTS = {
     "serve": ["--repository", "models"],
     "model-server": ["--model_name=digits", "--model_base_path=models/digits"],
     "loadtest": ["--images", "photos", "--rate", "1"],
-    "loadtest": ["--images", "photos", "--rate", "1"],
     "web": [],
 }
 """A call of each command that needs an extra, as far as the command line goes without error."""

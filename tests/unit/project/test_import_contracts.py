@@ -66,7 +66,11 @@ def test_the_packages_keep_the_contracts(copy_of_the_packages: Path) -> None:
             "tensorflow_serving",
             "Gateway, web and load test never import TensorFlow",
         ),
-        ("server/heliograph_web/__init__.py", "keras", "Gateway, web and load test never import TensorFlow"),
+        (
+            "server/heliograph_web/__init__.py",
+            "keras",
+            "Gateway, web and load test never import TensorFlow",
+        ),
     ],
 )
 def test_a_forbidden_import_is_noticed(

@@ -101,7 +101,9 @@ def test_contributing_gives_a_reason_for_every_requirement(
     assert all(explained[name] for name in required)
 
 
-@pytest.mark.parametrize("extra", ["image", "gateway", "loadtest", "modelserver", "training", "web"])
+@pytest.mark.parametrize(
+    "extra", ["image", "gateway", "loadtest", "modelserver", "training", "web"]
+)
 def test_the_extra_all_has_every_part(extra: str, pyproject: dict[str, Any]) -> None:
     (everything,) = pyproject["project"]["optional-dependencies"]["all"]
 
