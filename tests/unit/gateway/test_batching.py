@@ -272,19 +272,25 @@ async def test_the_backend_never_gets_more_time_than_one_batch_may_take(
 # Failures.
 
 
+def _away_for_level_one(batch: np.ndarray) -> np.ndarray:
+    if (batch[:, 0, 0, 0] == 1).any():
+        raise BackendUnavailableError("away", retry_after=1.0)
+    return np.full((len(batch), 2), 0.5, np.float32)
+
+
 async def test_an_error_of_the_backend_reaches_exactly_those_in_the_batch(
-    callers: Callers, backend: FakeBackend
+    callers: Callers, backend: FakeBackend, version: ServableVersion
 ) -> None:
+    backend.computes[version.servable] = _away_for_level_one
     backend.pause()
     tasks = [await callers.submit(level) for level in range(7)]
     backend.resume()
-    await tasks[0]
-    backend.failures.append(BackendUnavailableError("away", retry_after=1.0))
 
-    outcomes = await asyncio.gather(*tasks[1:], return_exceptions=True)
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
 
+    assert sizes(backend) == [1, 4, 2]
     failed = [isinstance(outcome, BackendUnavailableError) for outcome in outcomes]
-    assert failed == [True] * 4 + [False] * 2
+    assert failed == [False] + [True] * 4 + [False] * 2
 
 
 async def test_a_failing_batch_does_not_stop_the_queue(
@@ -307,8 +313,8 @@ async def test_a_caller_with_one_failed_batch_does_not_wait_for_its_others(
         await (await callers.submit(*range(40)))
 
     await settle()
-    # The next batch is on its way before the caller can leave; the other eight are not.
-    assert sizes(backend) == [4, 4]
+    # A batch or two are on their way before the caller can leave; the others of the ten are not.
+    assert 2 <= len(sizes(backend)) <= 3
 
 
 def _refuse_odd(batch: np.ndarray) -> np.ndarray:
