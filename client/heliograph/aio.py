@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -14,9 +15,11 @@ from heliograph import health
 from heliograph.aio_streams import AioExchange
 from heliograph.client import DEFAULT_TARGET
 from heliograph.endpoint import Endpoint, Token, seconds
-from heliograph.errors import InvalidImageError
-from heliograph.images import LoadedImage, PreparedImage, load_image
-from heliograph.ledger import DEFAULT_WINDOW, Asked, Item, Ledger
+from heliograph.errors import HeliographError, VersionNotFoundError
+from heliograph.images import PreparedImage, load_image, read_image
+from heliograph.ledger import DEFAULT_WINDOW, Ledger, failure
+from heliograph.local_preparation import Pin, Pins, Prepare, pins, prepare_again
+from heliograph.local_preparation import prepare as prepare_image
 from heliograph.options import (
     DEFAULT_KEEPALIVE,
     DEFAULT_RETRY,
@@ -28,6 +31,7 @@ from heliograph.results import Failure, ModelDetails, ModelInfo, Result
 from heliograph.stream_calls import aio_stream_methods
 from heliograph.streams import StreamSupport
 from heliograph.transport import AioTransport
+from heliograph.under_way import Asked, Item
 from heliograph.v1.classifier_pb2 import (
     BatchClassifyResponse,
     ClassifyResponse,
@@ -58,6 +62,7 @@ class AsyncClient:
         keepalive: KeepaliveOptions = DEFAULT_KEEPALIVE,
         channels: int = 1,
         wait_for_ready: bool = False,
+        prepare: Prepare = "gateway",
     ) -> None:
         """Prepare to call a gateway; it is connected with the first call.
 
@@ -74,11 +79,16 @@ class AsyncClient:
             channels: Connections, used in turn; one connection reaches one worker of a gateway.
             wait_for_ready: Whether a call waits for an unreachable gateway until its deadline
                 instead of failing at once.
+            prepare: Where images are prepared: by the gateway, or by this client with the model's
+                own recipe where that makes them smaller (needs the extra `[image]`). A prepared
+                image is sent to the version that the recipe is of.
 
         Raises:
             ConfigurationError: An option makes no sense, or a certificate cannot be read.
+            MissingExtraError: Preparing images needs packages that are not installed.
         """
         self._model = model
+        self._pins = pins(prepare)
         self._transport = AioTransport(
             Endpoint(
                 target,
@@ -128,9 +138,17 @@ class AsyncClient:
             InvalidImageError: The image cannot be read or classified.
             HeliographError: See the class.
         """
-        asked = calls.question(model or self._model, version, version_label, top_k, min_score)
-        request = calls.classify_request(asked, await _read(image))
-        return calls.result(await self._classify(request, timeout))
+        asked = Asked(model or self._model, version, version_label, top_k, min_score)
+        calls.question(*asked)
+        item = await self._item(image, asked)
+        while True:
+            request = calls.classify_request(calls.question(*item.asked), item.image)
+            try:
+                return calls.result(await self._classify(request, timeout))
+            except VersionNotFoundError:
+                if item.source is None:
+                    raise
+                item = await self._renew(item)
 
     def classify_many(
         self,
@@ -182,8 +200,50 @@ class AsyncClient:
             self._batch_classify,
             self._stream_support,
             endpoint.target,
+            self._renew,
         )
-        return exchange.results(_load_all(images, asked))
+        return exchange.results(self._load_all(images, asked))
+
+    async def _load_all(
+        self, images: Iterable[ImageInput] | AsyncIterable[ImageInput], asked: Asked
+    ) -> AsyncIterator[Item | Failure]:
+        if isinstance(images, AsyncIterable):
+            async for image in images:
+                yield await self._load(image, asked)
+        else:
+            for image in images:
+                yield await self._load(image, asked)
+
+    async def _load(self, image: ImageInput, asked: Asked) -> Item | Failure:
+        try:
+            return await self._item(image, asked)
+        except HeliographError as error:
+            return failure(error)
+
+    async def _item(self, image: ImageInput, asked: Asked) -> Item:
+        """Load an image, in a thread where that means waiting for a disk or for a processor."""
+        if self._pins is None or isinstance(image, PreparedImage):
+            if isinstance(image, bytes | bytearray | memoryview | PreparedImage):
+                return Item(asked, load_image(image))
+            return Item(asked, await asyncio.to_thread(load_image, image))
+        pin = await self._pin(self._pins, asked)
+        return await asyncio.to_thread(lambda: prepare_image(read_image(image), asked, pin))
+
+    async def _pin(self, known: Pins, asked: Asked) -> Pin:
+        """Return the version that answers, and its recipe."""
+        pin = known.find(asked, time.monotonic())
+        if pin is None:
+            request = calls.model_request(asked.model, asked.version, asked.version_label)
+            pin = known.learn(asked, await self._get_model(request), time.monotonic())
+        return pin
+
+    async def _renew(self, item: Item) -> Item:
+        """Prepare an image again whose version is not served any more."""
+        if self._pins is None or item.origin is None:
+            raise ValueError("the image was not prepared here")
+        self._pins.outdate(item.origin, item.asked.version)
+        pin = await self._pin(self._pins, item.origin)
+        return await asyncio.to_thread(prepare_again, item, pin)
 
     async def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """Return every model the gateway is configured with, in order of name."""
@@ -234,28 +294,3 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-async def _load_all(
-    images: Iterable[ImageInput] | AsyncIterable[ImageInput], asked: Asked
-) -> AsyncIterator[Item | Failure]:
-    if isinstance(images, AsyncIterable):
-        async for image in images:
-            yield await _load(image, asked)
-    else:
-        for image in images:
-            yield await _load(image, asked)
-
-
-async def _load(image: ImageInput, asked: Asked) -> Item | Failure:
-    try:
-        return Item(asked, await _read(image))
-    except InvalidImageError as error:
-        return Failure(error)
-
-
-async def _read(image: ImageInput) -> LoadedImage:
-    """Load an image, in a thread where that means waiting for a disk or for compression."""
-    if isinstance(image, bytes | bytearray | memoryview | PreparedImage):
-        return load_image(image)
-    return await asyncio.to_thread(load_image, image)

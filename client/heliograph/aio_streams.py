@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 
 from heliograph import classifier_calls as calls
 from heliograph.errors import HeliographError, UnimplementedError
-from heliograph.ledger import Group, Item, Lane, Ledger
+from heliograph.ledger import Ledger
 from heliograph.results import Failure, Result
 from heliograph.stream_calls import AioStreamCall, AioStreamMethod
 from heliograph.streams import (
@@ -26,6 +26,7 @@ from heliograph.streams import (
     message,
 )
 from heliograph.transport import AioUnaryCall
+from heliograph.under_way import Group, Item, Lane
 from heliograph.v1.classifier_pb2 import BatchClassifyResponse
 
 
@@ -39,6 +40,7 @@ class AioExchange:
         batch_classify: AioUnaryCall[BatchClassifyResponse],
         support: StreamSupport,
         target: str,
+        renew: Callable[[Item], Awaitable[Item]],
     ) -> None:
         """Prepare a run; arguments as for `heliograph.streams.Exchange`.
 
@@ -50,6 +52,7 @@ class AioExchange:
         self._batch_classify = batch_classify
         self._support = support
         self._target = target
+        self._renew = renew
         self._to_send = _Signal()
         self._news = _Signal()
         self._room = _Signal()
@@ -91,9 +94,20 @@ class AioExchange:
             self._ledger.expire(now)
             given = self._ledger.give()
             self._room.notify()
+            outdated = self._ledger.take_outdated()
+            for item in outdated:
+                await self._send_again(item)
             if given or self._ledger.finished:
                 return given
-            await self._news.wait(now, self._ledger.expires())
+            if not outdated:
+                await self._news.wait(now, self._ledger.expires())
+
+    async def _send_again(self, item: Item) -> None:
+        try:
+            self._ledger.renew(item, await self._renew(item))
+            self._to_send.notify()
+        except HeliographError as error:
+            self._ledger.fail(item, error)
 
     async def _read(self, items: AsyncIterator[Item | Failure]) -> None:
         async for item in items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Self
 
@@ -10,9 +11,11 @@ from google.protobuf.wrappers_pb2 import Int32Value
 from heliograph import classifier_calls as calls
 from heliograph import health
 from heliograph.endpoint import Endpoint, Token, seconds
-from heliograph.errors import InvalidImageError
-from heliograph.images import load_image
-from heliograph.ledger import DEFAULT_WINDOW, Asked, Item, Ledger
+from heliograph.errors import HeliographError, VersionNotFoundError
+from heliograph.images import PreparedImage, load_image, read_image
+from heliograph.ledger import DEFAULT_WINDOW, Ledger, failure
+from heliograph.local_preparation import Pin, Pins, Prepare, pins, prepare_again
+from heliograph.local_preparation import prepare as prepare_image
 from heliograph.options import (
     DEFAULT_KEEPALIVE,
     DEFAULT_RETRY,
@@ -24,6 +27,7 @@ from heliograph.results import Failure, ModelDetails, ModelInfo, Result
 from heliograph.stream_calls import stream_methods
 from heliograph.streams import Exchange, StreamSupport
 from heliograph.transport import Transport
+from heliograph.under_way import Asked, Item
 from heliograph.v1.classifier_pb2 import (
     BatchClassifyResponse,
     ClassifyResponse,
@@ -57,6 +61,7 @@ class Client:
         keepalive: KeepaliveOptions = DEFAULT_KEEPALIVE,
         channels: int = 1,
         wait_for_ready: bool = False,
+        prepare: Prepare = "gateway",
     ) -> None:
         """Prepare to call a gateway; it is connected with the first call.
 
@@ -73,11 +78,16 @@ class Client:
             channels: Connections, used in turn; one connection reaches one worker of a gateway.
             wait_for_ready: Whether a call waits for an unreachable gateway until its deadline
                 instead of failing at once.
+            prepare: Where images are prepared: by the gateway, or by this client with the model's
+                own recipe where that makes them smaller (needs the extra `[image]`). A prepared
+                image is sent to the version that the recipe is of.
 
         Raises:
             ConfigurationError: An option makes no sense, or a certificate cannot be read.
+            MissingExtraError: Preparing images needs packages that are not installed.
         """
         self._model = model
+        self._pins = pins(prepare)
         self._transport = Transport(
             Endpoint(
                 target,
@@ -128,9 +138,17 @@ class Client:
             InvalidImageError: The image cannot be read or classified.
             HeliographError: See the class.
         """
-        asked = calls.question(model or self._model, version, version_label, top_k, min_score)
-        request = calls.classify_request(asked, load_image(image))
-        return calls.result(self._classify(request, timeout))
+        asked = Asked(model or self._model, version, version_label, top_k, min_score)
+        calls.question(*asked)
+        item = self._item(image, asked)
+        while True:
+            request = calls.classify_request(calls.question(*item.asked), item.image)
+            try:
+                return calls.result(self._classify(request, timeout))
+            except VersionNotFoundError:
+                if item.source is None:
+                    raise
+                item = self._renew(item)
 
     def classify_many(
         self,
@@ -177,9 +195,40 @@ class Client:
             target=endpoint.target,
         )
         exchange = Exchange(
-            ledger, self._streams, self._batch_classify, self._stream_support, endpoint.target
+            ledger,
+            self._streams,
+            self._batch_classify,
+            self._stream_support,
+            endpoint.target,
+            self._renew,
         )
-        return exchange.results(_load(image, asked) for image in images)
+        return exchange.results(self._load(image, asked) for image in images)
+
+    def _load(self, image: ImageInput, asked: Asked) -> Item | Failure:
+        try:
+            return self._item(image, asked)
+        except HeliographError as error:
+            return failure(error)
+
+    def _item(self, image: ImageInput, asked: Asked) -> Item:
+        if self._pins is None or isinstance(image, PreparedImage):
+            return Item(asked, load_image(image))
+        return prepare_image(read_image(image), asked, self._pin(self._pins, asked))
+
+    def _pin(self, known: Pins, asked: Asked) -> Pin:
+        """Return the version that answers, and its recipe."""
+        pin = known.find(asked, time.monotonic())
+        if pin is None:
+            request = calls.model_request(asked.model, asked.version, asked.version_label)
+            pin = known.learn(asked, self._get_model(request), time.monotonic())
+        return pin
+
+    def _renew(self, item: Item) -> Item:
+        """Prepare an image again whose version is not served any more."""
+        if self._pins is None or item.origin is None:
+            raise ValueError("the image was not prepared here")
+        self._pins.outdate(item.origin, item.asked.version)
+        return prepare_again(item, self._pin(self._pins, item.origin))
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """Return every model the gateway is configured with, in order of name."""
@@ -230,10 +279,3 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _load(image: ImageInput, asked: Asked) -> Item | Failure:
-    try:
-        return Item(asked, load_image(image))
-    except InvalidImageError as error:
-        return Failure(error)

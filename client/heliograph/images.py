@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeAlias, TypeGuard, cast
 
 from heliograph.errors import (
     ImageTooLargeError,
@@ -31,6 +31,9 @@ ImageInput: TypeAlias = (
     "np.ndarray[Any, Any] | PreparedImage"
 )
 """What a client takes for an image."""
+
+ReadImage: TypeAlias = "bytes | PIL.Image.Image | np.ndarray[Any, Any] | PreparedImage"
+"""An image that needs no file any more."""
 
 LoadedImage = tuple[bytes, bytes]
 """A serialized `Image` message in two parts: what precedes the pixels, and the pixels."""
@@ -83,28 +86,66 @@ def load_image(image: ImageInput) -> LoadedImage:
         MissingExtraError: An array needs Pillow, which is not installed.
         TypeError: It is none of these.
     """
+    return message_of(read_image(image))
+
+
+def read_image(image: ImageInput) -> ReadImage:
+    """Read an image from where it is: bytes from a path or file, anything else as it is.
+
+    Raises:
+        InvalidImageError: The file cannot be read.
+        TypeError: It is nothing that a client takes.
+    """
+    if isinstance(image, bytes | PreparedImage) or is_pillow(image) or is_array(image):
+        return image
+    if isinstance(image, bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, str | os.PathLike):
+        return _read_path(image)
+    if hasattr(image, "read"):
+        return _read_file(image)
+    raise TypeError(
+        f"cannot classify an object of type {type(image).__name__}: pass a path, bytes, a "
+        "binary file, a Pillow image, a uint8 array or a PreparedImage"
+    )
+
+
+def message_of(image: ReadImage) -> LoadedImage:
+    """Return an image that was read as a serialized `Image` message; errors as `load_image`."""
     if isinstance(image, PreparedImage):
         return _prepared(image)
-    if isinstance(image, bytes):
-        data = image
-    elif isinstance(image, bytearray | memoryview):
-        data = bytes(image)
-    elif isinstance(image, str | os.PathLike):
-        data = _read_path(image)
-    elif _is_a("PIL.Image", "Image", image):
-        data = _png(image)
-    elif _is_a("numpy", "ndarray", image):
-        data = _png(_pillow_image(image))
-    elif hasattr(image, "read"):
-        data = _read_file(image)
-    else:
-        raise TypeError(
-            f"cannot classify an object of type {type(image).__name__}: pass a path, bytes, a "
-            "binary file, a Pillow image, a uint8 array or a PreparedImage"
-        )
+    data = encoded(image)
     if len(data) > MAX_IMAGE_BYTES:
         raise ImageTooLargeError(f"the image has more than {MAX_IMAGE_BYTES} bytes")
     return delimited(_ENCODED, len(data)), data
+
+
+def encoded(image: bytes | PIL.Image.Image | np.ndarray[Any, Any]) -> bytes:
+    """Return an image as a file: PNG where it is none yet; errors as `load_image`."""
+    if isinstance(image, bytes):
+        return image
+    return _png(_pillow_image(image) if is_array(image) else image)
+
+
+def size_of(image: ReadImage) -> int:
+    """Return the bytes that an image takes as it is: of the file, or of its pixels."""
+    if isinstance(image, bytes):
+        return len(image)
+    if isinstance(image, PreparedImage):
+        return len(image.data)
+    if is_pillow(image):
+        return image.width * image.height * len(image.getbands())
+    return cast("np.ndarray[Any, Any]", image).nbytes
+
+
+def is_pillow(image: object) -> TypeGuard[PIL.Image.Image]:
+    """Return whether an object is a Pillow image."""
+    return _is_a("PIL.Image", "Image", image)
+
+
+def is_array(image: object) -> TypeGuard[np.ndarray[Any, Any]]:
+    """Return whether an object is a NumPy array."""
+    return _is_a("numpy", "ndarray", image)
 
 
 def _is_a(module: str, name: str, value: object) -> bool:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 from heliograph.errors import (
     DeadlineExceededError,
@@ -22,12 +21,13 @@ from heliograph.errors import (
     PermissionDeniedError,
     UnauthenticatedError,
     UnimplementedError,
+    VersionNotFoundError,
 )
-from heliograph.images import LoadedImage
 from heliograph.options import RetryOptions
 from heliograph.pace import Pace
 from heliograph.results import Failure, Result
 from heliograph.retry_budget import RetryBudget
+from heliograph.under_way import Group, Item, Lane
 
 DEFAULT_WINDOW: Final = 128
 WINDOW_BYTES: Final = 32 * 1024 * 1024
@@ -51,76 +51,6 @@ _OF_EVERY_IMAGE: Final = (
     UnimplementedError,
 )
 """Errors that every other image would meet too: the model does not exist, the token is wrong."""
-
-
-class Asked(NamedTuple):
-    """What is asked about an image: arguments of `heliograph.classifier_calls.question`."""
-
-    model: str | None
-    version: int | None
-    version_label: str | None
-    top_k: int
-    min_score: float
-
-
-@dataclass(eq=False, slots=True)
-class Item:
-    """An image under way."""
-
-    asked: Asked
-    image: LoadedImage
-    place: int = 0
-    added: float = 0.0
-    deadline: float = 0.0
-    attempts: int = 0
-    sent: float = 0.0
-    settled: bool = False
-    """Whether its place has an outcome already; what comes for it later is not wanted."""
-    size: int = field(init=False)
-    """Bytes of the image."""
-
-    def __post_init__(self) -> None:
-        self.size = len(self.image[1])
-
-
-@dataclass(eq=False, slots=True)
-class Group:
-    """Images that are sent, and answered, in one message."""
-
-    items: list[Item]
-
-    @property
-    def asked(self) -> Asked:
-        """What is asked about each of them."""
-        return self.items[0].asked
-
-    @property
-    def images(self) -> list[LoadedImage]:
-        """The images, in order."""
-        return [item.image for item in self.items]
-
-    @property
-    def deadline(self) -> float:
-        """When nobody waits for any of them any more."""
-        return max(item.deadline for item in self.items)
-
-
-@dataclass(slots=True)
-class Lane:
-    """What one connection has to answer."""
-
-    groups: dict[int, Group] = field(default_factory=dict)
-    """By the number under which they were sent, the oldest first."""
-    next_number: int = 0
-    breaks: int = 0
-    """Times that it broke since its last answer."""
-    rests_until: float = 0.0
-    """Nothing is sent before this time: it broke a moment ago."""
-
-    @property
-    def unanswered(self) -> int:
-        """Images that wait for an answer."""
-        return sum(len(group.items) for group in self.groups.values())
 
 
 class Ledger:
@@ -167,6 +97,7 @@ class Ledger:
         self._to_send_bytes = 0
         self._ended = False
         self._resting: list[tuple[float, int, Item]] = []
+        self._outdated: list[Item] = []
         self._by_deadline: deque[Item] = deque()
 
     # What comes in.
@@ -212,7 +143,7 @@ class Ledger:
     @property
     def drained(self) -> bool:
         """Whether all images were read and sent; what fails may still have to be sent again."""
-        return self._ended and not self._to_send and not self._resting
+        return self._ended and not (self._to_send or self._resting or self._outdated)
 
     def take(self, lane: Lane, now: float) -> tuple[int, Group] | None:
         """Return what a lane is to send now, and the number to send it under; None for nothing.
@@ -346,6 +277,27 @@ class Ledger:
             if not item.settled:
                 self._fail(item, error, again)
 
+    def take_outdated(self) -> list[Item]:
+        """Return the images that were prepared for a version that is not served any more."""
+        outdated = [item for item in self._outdated if not item.settled]
+        self._outdated.clear()
+        return outdated
+
+    def renew(self, item: Item, other: Item) -> None:
+        """Send another item in the place of one that was outdated."""
+        if item.settled:
+            return
+        item.asked, item.image = other.asked, other.image
+        item.source, item.origin = other.source, other.origin
+        self._bytes += other.size - item.size
+        item.size = other.size
+        self.put_back([item])
+
+    def fail(self, item: Item, error: HeliographError) -> None:
+        """Note that an image cannot be sent again."""
+        if not item.settled:
+            self._settle(item, _final(error))
+
     def give_back(self, lane: Lane) -> None:
         """Take back what a lane did not answer, as if it had never been sent."""
         items = [item for group in lane.groups.values() for item in group.items]
@@ -407,7 +359,9 @@ class Ledger:
 
     def _fail(self, item: Item, error: HeliographError, again: float | None) -> None:
         """Send an item again at a time, or settle it with an error."""
-        if (
+        if item.source is not None and isinstance(error, VersionNotFoundError):
+            self._outdated.append(item)
+        elif (
             again is not None
             and again < item.deadline
             and self._budget.allows(error, item.attempts)
@@ -422,7 +376,18 @@ class Ledger:
         self._outcomes[item.place] = outcome
         self._unsettled -= 1
         self._bytes -= item.size
-        item.image = (b"", b"")
+        item.image, item.source = (b"", b""), None
+
+
+def failure(error: HeliographError) -> Failure:
+    """Return the failure of one image.
+
+    Raises:
+        HeliographError: The error itself, where every other image would meet it too.
+    """
+    if isinstance(error, _OF_EVERY_IMAGE):
+        raise error
+    return Failure(error)
 
 
 def _final(error: HeliographError) -> Failure | HeliographError:

@@ -19,10 +19,11 @@ from google.protobuf.message import DecodeError
 
 from heliograph import classifier_calls as calls
 from heliograph.errors import HeliographError, InternalError, UnavailableError, UnimplementedError
-from heliograph.ledger import Group, Item, Lane, Ledger
+from heliograph.ledger import Ledger
 from heliograph.results import Failure, Result
 from heliograph.stream_calls import StreamCall, StreamMethod
 from heliograph.transport import PendingCall, UnaryCall
+from heliograph.under_way import Group, Item, Lane
 from heliograph.v1.classifier_pb2 import BatchClassifyResponse, StreamClassifyResponse
 
 BATCHES_IN_FLIGHT: Final = 4
@@ -58,6 +59,7 @@ class Exchange:
         batch_classify: UnaryCall[BatchClassifyResponse],
         support: StreamSupport,
         target: str,
+        renew: Callable[[Item], Item],
     ) -> None:
         """Prepare a run; nothing is sent before `results` is iterated over.
 
@@ -67,6 +69,7 @@ class Exchange:
             batch_classify: What to do without StreamClassify.
             support: What is known of the gateway; noted here when it turns out otherwise.
             target: Address of the gateway, for messages.
+            renew: Prepares an image again whose version is not served any more.
         """
         self._ledger = ledger
         self._methods = methods
@@ -74,6 +77,7 @@ class Exchange:
         self._batch_classify = batch_classify
         self._support = support
         self._target = target
+        self._renew = renew
         self._lock = threading.Lock()
         self._to_send = threading.Condition(self._lock)
         self._news = threading.Condition(self._lock)
@@ -93,11 +97,13 @@ class Exchange:
         try:
             self._begin()
             while True:
-                given, room = self._await_news()
+                given, room, outdated = self._await_news()
                 yield from given
+                for item in outdated:
+                    self._send_again(item)
                 if room:
                     self._read(items)
-                elif not given:
+                elif not given and not outdated:
                     return
         finally:
             self._close()
@@ -110,8 +116,8 @@ class Exchange:
                 for method, lane in zip(self._methods, self._lanes, strict=True):
                     self._spawn(self._run_lane, method, lane)
 
-    def _await_news(self) -> tuple[list[Result | Failure], bool]:
-        """Return results that are ready and whether there is room; neither is the end."""
+    def _await_news(self) -> tuple[list[Result | Failure], bool, list[Item]]:
+        """Return results, whether there is room, and what is outdated; nothing is the end."""
         with self._lock:
             while True:
                 if self._crash:
@@ -119,8 +125,9 @@ class Exchange:
                 now = time.monotonic()
                 self._ledger.expire(now)
                 given, room = self._ledger.give(), self._ledger.room
-                if given or room or self._ledger.empty:
-                    return given, room
+                outdated = self._ledger.take_outdated()
+                if given or room or outdated or self._ledger.empty:
+                    return given, room, outdated
                 expires = self._ledger.expires()
                 self._news.wait(None if expires is None else expires - now)
 
@@ -131,6 +138,17 @@ class Exchange:
                 self._ledger.end()
                 self._to_send.notify_all()
             elif self._ledger.add(item, time.monotonic()):
+                self._to_send.notify_all()
+
+    def _send_again(self, item: Item) -> None:
+        try:
+            other = self._renew(item)
+        except HeliographError as error:
+            with self._lock:
+                self._ledger.fail(item, error)
+        else:
+            with self._lock:
+                self._ledger.renew(item, other)
                 self._to_send.notify_all()
 
     def _close(self) -> None:

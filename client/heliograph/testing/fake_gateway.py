@@ -269,7 +269,7 @@ class FakeGateway:
     ) -> Mapping[str, str | bytes]:
         """Record a call, wait as told, and return its metadata."""
         metadata = {key.lower(): value for key, value in context.invocation_metadata()}
-        remaining = context.time_remaining()
+        remaining: float | None = context.time_remaining()
         if remaining is not None and remaining > _NEVER:
             remaining = None
         call = RecordedCall(method, request, metadata, context.peer(), remaining, context)

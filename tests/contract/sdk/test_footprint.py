@@ -110,3 +110,22 @@ def test_the_client_of_tensorflow_serving_says_that_it_needs_numpy() -> None:
     )
 
     assert message.endswith("pip install 'heliograph[image]'")
+
+
+def test_preparing_images_says_what_it_needs() -> None:
+    program = (
+        "import json, sys\n"
+        "sys.modules['numpy'] = None\n"
+        "import heliograph, heliograph.errors\n"
+        "for kind in (heliograph.Client, heliograph.AsyncClient):\n"
+        "    try:\n"
+        "        kind(prepare='client')\n"
+        "    except heliograph.errors.MissingExtraError as error:\n"
+        "        message = error.message\n"
+        "print(json.dumps(message))\n"
+    )
+
+    message = run(program)
+
+    assert "preparing images on the client needs" in message
+    assert "pip install 'heliograph[image]'" in message

@@ -18,19 +18,17 @@ from heliograph.errors import (
     ModelNotFoundError,
     OverloadedError,
     UnavailableError,
+    VersionNotFoundError,
 )
 from heliograph.ledger import (
     GROUP_BYTES,
     GROUP_IMAGES,
     HOLD_SECONDS,
     WINDOW_BYTES,
-    Asked,
-    Group,
-    Item,
-    Lane,
     Ledger,
 )
 from heliograph.pace import FIRST_LIMIT
+from heliograph.under_way import Asked, Group, Item, Lane
 
 ASKED = Asked("digits", None, None, 5, 0.0)
 AWAY = UnavailableError("the gateway is shutting down")
@@ -397,6 +395,76 @@ def test_a_batch_that_fails_fails_its_images_at_once() -> None:
     book.batch_failed(group, AWAY)
 
     assert names(book.give()) == ["UnavailableError"] * 2
+
+
+# What was prepared for a version that has gone.
+
+
+def prepared(name: int, version: int) -> Item:
+    """An image of 100 bytes, prepared for a version."""
+    item = Item(
+        ASKED._replace(version=version), (b"", str(name).encode()), source=bytes(100), origin=ASKED
+    )
+    assert item.size == 101
+    return item
+
+
+GONE = Failure(VersionNotFoundError("model digits does not serve version 1"))
+
+
+def test_an_image_whose_version_has_gone_waits_to_be_prepared_again() -> None:
+    book, lane = ledger(), Lane()
+    book.add(prepared(0, 1), 0.0)
+    book.add(item(1), 0.0)
+    book.end()
+    number, _ = sent(book, lane)
+    other, group = sent(book, lane)
+
+    book.answered(lane, other, results(group), 0.0)
+    book.answered(lane, number, [GONE], 0.0)
+    assert not book.drained
+    assert book.give() == []
+    [outdated] = book.take_outdated()
+    assert book.take_outdated() == []
+
+    book.renew(outdated, prepared(7, 2))
+    number, group = sent(book, lane)
+    assert [each.asked.version for each in group.items] == [2]
+    book.answered(lane, number, results(group), 0.0)
+    assert names(book.give()) == ["7", "1"]
+
+
+def test_an_image_that_cannot_be_prepared_again_fails() -> None:
+    book, lane = ledger(), Lane()
+    book.add(prepared(0, 1), 0.0)
+    number, _ = sent(book, lane)
+    book.answered(lane, number, [GONE], 0.0)
+    [outdated] = book.take_outdated()
+
+    book.fail(outdated, UnavailableError("away"))
+
+    assert names(book.give()) == ["UnavailableError"]
+
+
+def test_an_image_that_expired_is_not_prepared_again() -> None:
+    book, lane = ledger(timeout=10.0), Lane()
+    book.add(prepared(0, 1), 0.0)
+    number, _ = sent(book, lane)
+    book.answered(lane, number, [GONE], 0.0)
+    book.expire(10.0)
+
+    assert book.take_outdated() == []
+
+
+def test_a_version_that_the_caller_named_is_an_error_of_every_image() -> None:
+    book, lane = ledger(), Lane()
+    book.add(item(version=1), 0.0)
+    number, _ = sent(book, lane)
+
+    book.answered(lane, number, [GONE], 0.0)
+
+    with pytest.raises(VersionNotFoundError):
+        book.give()
 
 
 # Deadlines.
