@@ -225,6 +225,8 @@ def _remarks(before: Report, after: Report) -> list[str]:
     for name, report in (("first", before), ("second", after)):
         if any(step.generator_limits for step in report.steps):
             remarks.append(f"In the {name} run the generator was the limit.")
+        elif any(step.disturbed for step in report.steps):
+            remarks.append(f"In the {name} run the machine of the generator was disturbed.")
         due = sum(step.due for step in report.steps)
         missing = due - sum(step.ok for step in report.steps)
         if missing:

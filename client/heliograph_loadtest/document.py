@@ -155,6 +155,7 @@ def _step(step: StepResult, configuration: Configuration) -> dict[str, Any]:
             "late_share": step.generator.late_share,
             "held": step.generator.held,
             "limits": list(step.generator_limits),
+            "disturbed": step.disturbed,
         },
     }
 

@@ -93,25 +93,28 @@ class GeneratorUse:
         count = self.lateness.count
         return 1 - self.lateness.count_within(LATE) / count if count else 0.0
 
-    def limits(self, latency: LatencyHistogram) -> list[str]:
-        """Return why the figures say more about the generator than about the target, if they do."""
+    def limits(self, *, closed: bool) -> list[str]:
+        """Return why the rate says more about the generator than about the target, if it does.
+
+        Args:
+            closed: Whether the loop was closed, in which no call is late.
+        """
         reasons = []
         if max(self.busy, default=0.0) >= BUSY:
             reasons.append(f"a generator process was busy {percent(max(self.busy))} of the time")
         elif max(self.cores, default=0.0) >= BUSY:
             reasons.append(f"a generator process used {percent(max(self.cores))} of a core")
-        late = self.lateness.percentile(99)
-        if self.late_share > LATE_SHARE:
+        if self.late_share > LATE_SHARE and not closed:
             reasons.append(
                 f"{percent(self.late_share)} of the calls were sent more than "
                 f"{milliseconds(LATE)} ms late"
             )
-        elif late > 0.001 and late > latency.percentile(99) / 2:
-            reasons.append(
-                f"the generator's own lateness (p99 {milliseconds(late)} ms) makes up most of the "
-                "latency"
-            )
         return reasons
+
+    def disturbs(self, latency: LatencyHistogram) -> bool:
+        """Return whether the longest latencies are to a good part the generator's lateness."""
+        late = self.lateness.percentile(99)
+        return late > 0.001 and late > latency.percentile(99) / 2
 
 
 @dataclass(frozen=True)
@@ -214,15 +217,25 @@ class StepResult:
         """Return whether every objective was kept."""
         return all(attainment.kept for attainment in self.attainments(objectives))
 
+    @property
+    def closed(self) -> bool:
+        """Whether the loop was closed."""
+        return isinstance(self.load, ClosedLoop)
+
     @cached_property
     def generator_limits(self) -> tuple[str, ...]:
         """Why the generator was the limit; empty when it was not."""
-        return tuple(self.generator.limits(self.latency))
+        return tuple(self.generator.limits(closed=self.closed))
+
+    @cached_property
+    def disturbed(self) -> bool:
+        """Whether the longest latencies are to a good part the generator's own."""
+        return self.generator.disturbs(self.latency)
 
     @property
     def title(self) -> str:
         """The load, in words."""
-        kind = "closed loop" if isinstance(self.load, ClosedLoop) else "open loop"
+        kind = "closed loop" if self.closed else "open loop"
         return f"{kind}, {self.load}"
 
 

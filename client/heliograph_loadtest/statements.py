@@ -111,20 +111,33 @@ def _objective_findings(report: Report) -> list[Finding]:
 
 
 def _generator_findings(report: Report) -> list[Finding]:
+    found = []
     limited = [step for step in report.steps if step.generator_limits]
-    if not limited:
-        return []
-    reasons = " and ".join(limited[0].generator_limits)
-    advice = "Use more --processes, a lower rate, or a machine that does nothing else."
-    if len(report.steps) == 1:
-        return [Finding("warning", f"The generator was the limit: {reasons}. {advice}")]
-    return [
-        Finding(
-            "warning",
-            f"The generator was the limit in {len(limited)} of {len(report.steps)} steps, marked "
-            f"with !. In the first of them ({limited[0].load.amount}) {reasons}. {advice}",
+    if limited:
+        reasons = " and ".join(limited[0].generator_limits)
+        advice = "Use more --processes, a lower rate, or a machine that does nothing else."
+        where, first = "", ""
+        if len(report.steps) > 1:
+            where = f" in {_steps(len(limited), report)}, marked with !"
+            first = f"At {limited[0].load.amount} "
+        reasons = f"{where}: {reasons}" if not first else f"{where}. {first}{reasons}"
+        found.append(Finding("warning", f"The generator was the limit{reasons}. {advice}"))
+    disturbed = [step for step in report.steps if step.disturbed and not step.generator_limits]
+    if disturbed and not report.search:
+        where = f" in {_steps(len(disturbed), report)}" if len(report.steps) > 1 else ""
+        late = max(step.generator.lateness.percentile(99) for step in disturbed)
+        found.append(
+            Finding(
+                "warning",
+                f"The machine of the generator was disturbed{where}: its own timers were up to "
+                f"{milliseconds(late)} ms late at p99, which the longest latencies contain.",
+            )
         )
-    ]
+    return found
+
+
+def _steps(count: int, report: Report) -> str:
+    return f"{count} of {len(report.steps)} steps"
 
 
 def _shortfalls(report: Report, step: StepResult) -> list[Finding]:
@@ -151,11 +164,13 @@ def _shortfalls(report: Report, step: StepResult) -> list[Finding]:
 
 def _timing(step: StepResult) -> str:
     generator = step.generator
+    cores = " + ".join(f"{cores:.2f}" for cores in generator.cores)
+    late = milliseconds(generator.lateness.percentile(99))
     return (
         f"{step.title} for {duration(round(step.seconds, 3))} after {duration(step.warmup)} of "
-        f"warm-up, {number(generator.cpu_per_call * 1e6)} µs of generator processor time per call "
-        f"({' + '.join(f'{cores:.2f}' for cores in generator.cores)} cores), sent "
-        f"{milliseconds(generator.lateness.percentile(99))} ms late at p99"
+        f"warm-up; the generator took {number(generator.cpu_per_call * 1e6)} µs of processor time "
+        f"per call ({cores} cores), its {'timers' if step.closed else 'calls'} were {late} ms late "
+        "at p99"
     )
 
 

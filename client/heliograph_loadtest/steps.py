@@ -94,7 +94,7 @@ class Steps:
             result = self.attempt(step)
             if self._interruption.requested:
                 break
-            limited[rate] = bool(result.generator_limits)
+            limited[rate] = bool(result.generator_limits) or result.disturbed
             search = search.after(rate, result.keeps(self._plan.objectives))
         missed = None if search.missed == math.inf else search.missed
         return SearchResult(

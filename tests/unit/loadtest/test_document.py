@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from heliograph_loadtest.document import (
     to_document,
     write_document,
 )
+from heliograph_loadtest.environment import environment
 from heliograph_loadtest.load import ClosedLoop
 from heliograph_loadtest.results import Report, SearchResult
 
@@ -123,3 +125,35 @@ def test_a_file_that_is_not_there_or_cannot_be_written_is_named(
         read_document(tmp_path / "nowhere.json")
     with pytest.raises(StorageError, match="cannot write"):
         write_document(report, tmp_path / "no folder" / "report.json")
+
+
+def keys_of(value: Any) -> set[str]:
+    """Return the names of all fields inside a document."""
+    if isinstance(value, dict):
+        return set(value).union(*(keys_of(item) for item in value.values()))
+    return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
+
+
+def test_the_guide_describes_every_field(report: Report) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "loadtest.md").read_text()
+    statuses = {"OK", "UNAVAILABLE", "NOT_SENT"}
+
+    fields = keys_of(to_document(report)) | set(environment())
+
+    assert {name for name in fields - statuses if f"`{name}`" not in guide} == set()
+
+
+def test_the_code_in_the_guide_reads_a_report(
+    report: Report,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "loadtest.md").read_text()
+    (program,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    write_document(report, tmp_path / "run.json")
+    monkeypatch.chdir(tmp_path)
+
+    exec(compile(program, "docs/loadtest.md", "exec"), {})
+
+    assert capsys.readouterr().out.splitlines()[0] == "4.00/s constant 4.0 0.004001"

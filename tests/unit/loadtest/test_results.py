@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from heliograph_loadtest.load import ClosedLoop, OpenLoop
 from heliograph_loadtest.objectives import Objective
-from heliograph_loadtest.results import GeneratorUse
 
 if TYPE_CHECKING:
     from tests.unit.loadtest.conftest import Reports
@@ -56,15 +56,12 @@ def test_goodput_is_the_rate_of_answers_in_time(reports: Reports) -> None:
     [
         ((0.3, 0.97), [0.0001] * 100, "busy 97.0% of the time"),
         ((0.3,), [0.0001] * 97 + [0.02] * 3, "3.0% of the calls were sent more than 10.0 ms late"),
-        ((0.3,), [0.0001] * 98 + [0.006] * 2, "lateness (p99 6.00 ms) makes up most"),
     ],
 )
 def test_the_generator_was_the_limit(
     reports: Reports, cores: tuple[float, ...], lateness: list[float], reason: str
 ) -> None:
-    use = reports.use(cores, lateness)
-
-    (found,) = use.limits(reports.step([[0.010] * 100]).latency)
+    (found,) = reports.use(cores, lateness).limits(closed=False)
 
     assert reason in found
 
@@ -74,21 +71,38 @@ def test_the_generator_was_the_limit(
     [
         ((0.89, 0.89), [0.0001] * 100),
         ((0.3,), [0.0001] * 995 + [0.02] * 5),
-        ((0.3,), [0.004] * 100),
+        ((0.3,), [0.009] * 100),
         ((), []),
     ],
 )
 def test_the_generator_was_not_the_limit(
     reports: Reports, cores: tuple[float, ...], lateness: list[float]
 ) -> None:
-    use: GeneratorUse = reports.use(cores, lateness)
-
-    assert use.limits(reports.step([[0.010] * 100]).latency) == []
+    assert reports.use(cores, lateness).limits(closed=False) == []
 
 
 def test_threads_beside_the_event_loop_count_too(reports: Reports) -> None:
     use = replace(reports.use((0.95,), [0.0001]), busy=(0.4,))
 
-    (found,) = use.limits(reports.step([[0.010] * 100]).latency)
+    (found,) = use.limits(closed=False)
 
     assert "95.0% of a core" in found
+
+
+def test_a_closed_loop_has_no_late_calls(reports: Reports) -> None:
+    use = reports.use((0.3,), [0.05] * 100)
+
+    assert reports.step(load=ClosedLoop(1), generator=use).generator_limits == ()
+    assert reports.step(load=OpenLoop(1), generator=use).generator_limits != ()
+
+
+@pytest.mark.parametrize(
+    ("lateness", "latency", "disturbed"),
+    [(0.006, 0.010, True), (0.004, 0.010, False), (0.0009, 0.001, False), (0.0, 0.0, False)],
+)
+def test_latencies_that_are_mostly_lateness_are_disturbed(
+    reports: Reports, lateness: float, latency: float, disturbed: bool
+) -> None:
+    step = reports.step([[latency] * 100], generator=reports.use((0.3,), [lateness] * 100))
+
+    assert step.disturbed is disturbed

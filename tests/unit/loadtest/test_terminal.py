@@ -74,14 +74,22 @@ def test_errors_and_versions_of_all_steps_are_added_up(reports: Reports) -> None
 def test_the_generator_is_named_as_the_limit(reports: Reports) -> None:
     limited = reports.step(generator=reports.use((0.98,), [0.0001]), load=OpenLoop(9.0))
 
-    one = findings(reports.report(limited))
-    two = findings(reports.report(reports.step(), limited))
+    one = " ".join(item.text for item in findings(reports.report(limited)))
+    two = " ".join(item.text for item in findings(reports.report(reports.step(), limited)))
 
-    assert any(item.text.startswith("The generator was the limit: a gen") for item in one)
-    assert any(
-        "in 1 of 2 steps, marked with !. In the first of them (9.00/s)" in item.text for item in two
-    )
+    busy = "a generator process was busy 98.0% of the time. Use more --processes"
+    assert f"The generator was the limit: {busy}" in one
+    assert f"The generator was the limit in 1 of 2 steps, marked with !. At 9.00/s {busy}" in two
     assert "0.98 !" in " ".join(printed(reports.report(reports.step(), limited)))
+
+
+def test_a_disturbed_machine_is_named_beside_the_latencies(reports: Reports) -> None:
+    disturbed = reports.step(generator=reports.use((0.3,), [0.008]), load=ClosedLoop(2))
+
+    text = " ".join(item.text for item in findings(reports.report(disturbed)))
+
+    assert "its own timers were up to 8.00 ms late at p99" in text
+    assert "limit" not in text
 
 
 def test_calls_that_were_held_back_are_named(reports: Reports) -> None:
@@ -154,4 +162,7 @@ def test_what_was_asked_is_told_first(reports: Reports) -> None:
     assert lines[0] == "127.0.0.1:9000 with TLS and a token, digits version label canary"
     assert lines[1] == "BatchClassify of 32 images, 8 images of 1 kB on average, timeout 10 s"
     assert lines[2] == "2 generator processes with 1 connection each, on 2 cores"
-    assert lines[3].startswith("closed loop, 4 concurrent for 12 s after 1 s of warm-up, 100 µs of")
+    assert lines[3] == (
+        "closed loop, 4 concurrent for 12 s after 1 s of warm-up; the generator took 100 µs of "
+        "processor time per call (0.25 cores), its timers were 0.100 ms late at p99"
+    )
