@@ -3,12 +3,12 @@
     python benchmarks/model_server_overhead.py [--rounds 15] [--calls 200] [--json]
 
 The same messages go to three servers, each in a process of its own: `heliograph model-server`, and
-a bare `grpc.server` and a bare `grpc.aio` server that parse the request and send a fixed answer. The
-fourth figure is the session call that the model server makes, without any gRPC. Rounds take turns,
-so that all meet the same machine. A figure is the median over the rounds, with their quartiles.
+a bare `grpc.server` and a bare `grpc.aio` server that parse the request and send a fixed answer.
+The fourth figure is the session call that the model server makes, without any gRPC. Rounds take
+turns, so that all meet the same machine. A figure is the median over the rounds, with quartiles.
 
-Latency is that of one caller that waits for each answer; throughput is that of `--concurrency` calls
-open at once. Clients and servers share the processors: throughput is that of both together.
+Latency is that of one caller that waits for each answer; throughput is that of `--concurrency`
+calls open at once. Clients and servers share the processors: throughput is that of both together.
 """
 
 from __future__ import annotations

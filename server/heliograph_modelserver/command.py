@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from heliograph_modelserver.server import ModelServer
 
 _log = structlog.get_logger(__name__)
+
+_SWITCH_SECONDS = 0.0005
+"""How long a thread may keep Python's lock: a tenth of the default, so that loading a model, which
+builds its graph in Python, delays no request by much."""
 _ORPHAN_POLL = 0.5
 """Seconds between two looks at the parent."""
 
@@ -48,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from heliograph_modelserver.server import ModelServer
 
     configure_logs()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     if arguments.version:
         return _print_versions()
     began = time.monotonic()
