@@ -11,7 +11,7 @@ from typing import Final
 from heliograph.cli import INTERRUPTED
 from heliograph.cli.connection import add_connection_arguments
 from heliograph_loadtest import comparison_command
-from heliograph_loadtest.document import to_document, write_document, write_text
+from heliograph_loadtest.document import check_writable, to_document, write_document, write_text
 from heliograph_loadtest.page import render_page
 from heliograph_loadtest.plan_arguments import add_plan_arguments, plan_of
 from heliograph_loadtest.results import Report
@@ -73,6 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "compare":
         return comparison_command.run(arguments)
     plan = plan_of(arguments)
+    json_path = None if arguments.json in (None, STDOUT) else Path(arguments.json)
+    for path in (json_path, arguments.html):
+        if path is not None:
+            check_writable(path)
     several = len(plan.steps) > 1 or plan.find_max
     console = plain_console(stderr=True, quiet=arguments.quiet)
     with TerminalProgress(console, several=several) as progress:
@@ -82,8 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
         print()
     else:
         print_report(report, plain_console())
-        if arguments.json is not None:
-            write_document(report, Path(arguments.json))
+        if json_path is not None:
+            write_document(report, json_path)
     if arguments.html is not None:
         write_text(arguments.html, render_page(report, arguments.title))
     return exit_code(report)

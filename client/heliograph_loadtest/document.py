@@ -6,6 +6,7 @@ Fields marked as derived there are for readers of the file; reading it back comp
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -81,6 +82,18 @@ def write_document(report: Report, path: Path) -> None:
         StorageError: The file cannot be written.
     """
     write_text(path, json.dumps(to_document(report), indent=1) + "\n")
+
+
+def check_writable(path: Path) -> None:
+    """Notice before a run, and not after it, that its report cannot be written.
+
+    Raises:
+        StorageError: The folder does not exist, or is read-only.
+    """
+    if not path.parent.is_dir():
+        raise StorageError(f"cannot write {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise StorageError(f"cannot write {path}: it is read-only")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from heliograph_loadtest.charts import (
 from heliograph_loadtest.histogram import LatencyHistogram
 from heliograph_loadtest.load import ClosedLoop
 from heliograph_loadtest.results import Interval, Report, StepResult
-from heliograph_loadtest.units import milliseconds, number
+from heliograph_loadtest.units import duration, milliseconds, number
 
 _LINES: Final = ((50.0, "blue"), (90.0, "violet"), (99.0, "red"))
 """Percentiles that charts show, with their colours."""
@@ -131,7 +131,7 @@ def _answers_over_load(report: Report) -> Chart:
     if objectives:
         limit = max(objective.limit for objective in objectives)
         goodput = [(_load(step), step.goodput(limit)) for step in steps]
-        name = f"answered within {milliseconds(limit)} ms"
+        name = f"answered within {duration(limit)}"
         series.append(Series(name, goodput, "green", dots=True))
     if any(step.failed or step.not_sent for step in steps):
         failed = [

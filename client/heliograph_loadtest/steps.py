@@ -22,7 +22,8 @@ MAX_SEARCH_STEPS: Final = 30
 """Steps after which a search ends wherever it is."""
 
 _HOPELESS: Final = 0.5
-"""A rate whose calls are answered in time to a smaller share than this is not tried again."""
+"""A rate whose calls are answered in time to a smaller share than this is not tried again, unless
+it may have been the generator's fault."""
 
 
 class Generators(Protocol):
@@ -106,14 +107,11 @@ class Steps:
     def attempt(self, step: Step) -> StepResult:
         """Run a step of a search; a second time when it missed by what may be bad luck."""
         result = self._run(step)
-        attained = min(item.share for item in result.attainments(self._plan.objectives))
-        if (
-            self._interruption.requested
-            or result.keeps(self._plan.objectives)
-            or attained < _HOPELESS
-        ):
+        if self._interruption.requested or result.keeps(self._plan.objectives):
             return result
-        return self._run(step)
+        attained = min(item.share for item in result.attainments(self._plan.objectives))
+        blameless = bool(result.generator_limits) or result.disturbed
+        return self._run(step) if attained >= _HOPELESS or blameless else result
 
     def _run(self, step: Step) -> StepResult:
         aggregation = Aggregation(step, self._plan.traffic.batch_size)

@@ -23,6 +23,7 @@ from heliograph.errors import (
     CorruptImageError,
     InternalError,
     OverloadedError,
+    StorageError,
     UnauthenticatedError,
     UnavailableError,
     UnimplementedError,
@@ -272,6 +273,17 @@ def test_the_page_and_stdout_are_written_too(
     text = page.read_text()
     assert "<h1>An evening</h1>" in text
     assert "Latency over concurrency" in text
+
+
+def test_a_report_that_cannot_be_written_is_noticed_before_the_run(
+    fake_gateway: FakeGateway, tmp_path: Path, loadtest: LoadTest
+) -> None:
+    ended = loadtest(
+        fake_gateway.target, "--rate", "1", "--html", str(tmp_path / "no folder" / "page.html")
+    )
+
+    assert ended.exit_code == StorageError.exit_code
+    assert fake_gateway.calls == ()
 
 
 def test_ctrl_c_ends_a_run_with_a_report(

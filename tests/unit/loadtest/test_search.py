@@ -144,6 +144,27 @@ def test_a_hopeless_rate_gets_no_second_chance(bench: Bench) -> None:
     assert len(steps.results) == 1
 
 
+def test_a_rate_that_the_generator_missed_gets_a_second_chance(bench: Bench) -> None:
+    tries = 0
+
+    class SlowAtFirst(Stage):
+        def run(
+            self, step: Step, take: Callable[[Records], None], is_interrupted: Callable[[], bool]
+        ) -> list[Effort]:
+            nonlocal tries
+            tries += 1
+            busy = 0.1 if tries == 1 else 0.0
+            take(bench.record(step, bench.target(bench.after(0.01), busy=busy)))
+            return bench.efforts
+
+    limited = plan(20.0)
+    stage = SlowAtFirst(bench, lambda: bench.after(0.01))
+    result = Steps(limited, stage, Interruption(), Quiet()).attempt(limited.steps[0])
+
+    assert tries == 2
+    assert result.keeps(limited.objectives)
+
+
 def test_a_limit_of_the_generator_is_not_blamed_on_the_target(bench: Bench) -> None:
     class Slow(Stage):
         def run(
