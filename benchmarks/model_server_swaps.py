@@ -2,11 +2,12 @@
 
     python benchmarks/model_server_swaps.py [--swaps 500] [--clients 8] [--megabytes 50] [--json]
 
-A model server in a process of its own serves one of two versions of a model, each of the given size
-and with answers of its own. Clients send Predict without a pause, first while nothing is swapped,
-then while ReloadConfig goes to and fro between the versions. Every response must name a version
-that was served between the sending and the answer, and carry that version's numbers. The slope of
-the server's resident memory is a least squares fit over the swaps after the first tenth.
+A model server in a process of its own serves one of two versions of a model, each of the given
+size, with answers of its own and with a warmup request, as exported versions have. Clients send
+Predict without a pause, first while nothing is swapped, then while ReloadConfig goes to and fro
+between the versions. Every response must name a version that was served between the sending and the
+answer, and carry that version's numbers. The slope of the server's resident memory is a least
+squares fit over the swaps after the first tenth.
 """
 
 from __future__ import annotations
@@ -41,12 +42,16 @@ MILLION = 1_000_000
 
 def write_versions(base_path: Path, megabytes: int) -> None:
     """Write versions 1 and 2; run in a process of its own, since it needs TensorFlow."""
-    from heliograph_modelserver.testing import write_image_classifier
+    from tensorflow_serving.apis import predict_pb2
 
+    from heliograph_modelserver.testing import write_image_classifier, write_warmup
+
+    warmup = predict_pb2.PredictRequest.FromString(predict_request())
     for version in (1, 2):
-        write_image_classifier(
+        path = write_image_classifier(
             base_path / str(version), side=SIDE, seed=version, extra_megabytes=megabytes
         )
+        write_warmup(path, [warmup])
 
 
 def reload(channel: grpc.Channel, base_path: Path, version: int) -> None:
