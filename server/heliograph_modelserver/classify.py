@@ -10,10 +10,10 @@ from tensorflow_serving.apis import classification_pb2
 from heliograph.errors import InvalidArgumentError
 from heliograph_modelserver.examples import (
     dtype_label,
+    example_input,
     named_signature,
     run_on_examples,
     shape_label,
-    single_input,
 )
 from heliograph_modelserver.predict import CLASSIFY_METHOD, DEFAULT_SIGNATURE, fill_model_spec
 
@@ -69,7 +69,7 @@ def classification_tensors(signature: Any, *, check_method_name: bool = True) ->
         raise InvalidArgumentError(
             f"Expected one or two output Tensors, found {len(signature.outputs)}"
         )
-    input_tensor = single_input(signature, "classification")
+    input_tensor = example_input(signature, "classification")
     outputs = [alias for alias in (_CLASSES, _SCORES) if alias in signature.outputs]
     if not outputs:
         raise InvalidArgumentError(

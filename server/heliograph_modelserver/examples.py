@@ -60,14 +60,12 @@ def run_on_examples(
     return len(examples), dict(zip(names, outputs, strict=True))
 
 
-def single_input(signature: Any, kind: str) -> str:
-    """Return the name of the only input tensor of a classification or regression signature.
+def example_input(signature: Any, kind: str) -> str:
+    """Return the name of the tensor that takes the examples of a signature.
 
     Raises:
-        InvalidArgumentError: When the signature has another form.
+        InvalidArgumentError: When the signature's input has another alias.
     """
-    if len(signature.inputs) != 1:
-        raise InvalidArgumentError("Expected one input Tensor.")
     if EXAMPLE_INPUTS not in signature.inputs:
         raise InvalidArgumentError(f"No {kind} inputs found in SignatureDef: {signature}")
     return str(signature.inputs[EXAMPLE_INPUTS].name)

@@ -10,10 +10,10 @@ from tensorflow_serving.apis import regression_pb2
 from heliograph.errors import InvalidArgumentError
 from heliograph_modelserver.examples import (
     dtype_label,
+    example_input,
     named_signature,
     run_on_examples,
     shape_label,
-    single_input,
 )
 from heliograph_modelserver.predict import DEFAULT_SIGNATURE, REGRESS_METHOD, fill_model_spec
 
@@ -64,7 +64,7 @@ def regression_tensors(signature: Any, *, check_method_name: bool = True) -> tup
         raise InvalidArgumentError("Expected one input Tensor.")
     if len(signature.outputs) != 1:
         raise InvalidArgumentError("Expected one output Tensor.")
-    input_tensor = single_input(signature, "regression")
+    input_tensor = example_input(signature, "regression")
     if _OUTPUTS not in signature.outputs:
         raise InvalidArgumentError(f"No regression outputs found in SignatureDef: {signature}")
     return input_tensor, str(signature.outputs[_OUTPUTS].name)

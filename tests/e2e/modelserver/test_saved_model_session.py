@@ -116,6 +116,20 @@ def test_a_session_runs_in_several_threads(half: Any) -> None:
     assert results == {number: number / 2 + 2 for number in range(8)}
 
 
+def test_threads_and_memory_are_those_of_the_options(tmp_path: Path) -> None:
+    from heliograph_modelserver.session import SavedModelSession, SessionOptions
+    from heliograph_modelserver.testing import write_half_plus
+
+    path = write_half_plus(tmp_path / "1")
+    session = SavedModelSession(str(path), ["serve"], SessionOptions(1, 2, 0.5))
+
+    config = session._session._config
+    assert config.intra_op_parallelism_threads == 1
+    assert config.inter_op_parallelism_threads == 2
+    assert config.gpu_options.per_process_gpu_memory_fraction == 0.5
+    session.close()
+
+
 def test_a_directory_without_a_saved_model_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="Could not find SavedModel"):
         load(tmp_path)
