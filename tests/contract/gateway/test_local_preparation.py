@@ -152,7 +152,11 @@ async def test_every_file_gives_the_pixels_that_the_gateway_would_make(
         PIL.Image.open(IMAGES / "grey_16bit.png"),
         PIL.Image.open(IMAGES / "palette_transparent.png"),
     ],
-    ids=str,
+    ids=[
+        *("array", "plane", "one channel", "four channels", "strided"),
+        *("RGB", "L", "RGBA", "P", "1", "CMYK"),
+        *("turned JPEG", "16-bit PNG", "transparent palette"),
+    ],
 )
 @pytest.mark.parametrize("recipe", [COLOUR, GREY])
 async def test_pixels_give_what_the_gateway_would_make_of_them(
