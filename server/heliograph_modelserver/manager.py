@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
+_PAUSE_AFTER_FAILURE = 1.0
+"""Seconds."""
+
 _REPEATED = {
     HarnessState.LOADING: ManagerState.LOADING,
     HarnessState.READY: ManagerState.AVAILABLE,
@@ -168,10 +171,15 @@ class AspiredVersionsManager(Generic[ServableT]):
     def _run(self) -> None:
         with self._changed:
             while not self._stopping:
-                while self._step():
-                    pass
+                try:
+                    while self._step():
+                        pass
+                    pause = self._seconds_to_retry()
+                except Exception:  # noqa: BLE001 - the other models must go on
+                    _log.exception("manager_failed")
+                    pause = _PAUSE_AFTER_FAILURE
                 if not self._stopping:
-                    self._changed.wait(self._seconds_to_retry())
+                    self._changed.wait(pause)
 
     def _step(self) -> bool:
         """Do everything that can be done now; return whether it may have made more possible."""

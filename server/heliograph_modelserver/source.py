@@ -178,4 +178,7 @@ class FileSystemSource:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._poll_wait_seconds):
-            self.poll()
+            try:
+                self.poll()
+            except Exception:  # noqa: BLE001 - the next poll may succeed
+                _log.exception("poll_failed")
