@@ -33,10 +33,10 @@ DEFAULT_WINDOW: Final = 128
 WINDOW_BYTES: Final = 32 * 1024 * 1024
 """Images under way together stay below this size; one alone may be larger."""
 
-GROUP_IMAGES: Final = 32
+GROUP_IMAGES: Final = 64
 GROUP_BYTES: Final = 64 * 1024
-"""A message takes images up to this size together; a larger one goes alone. In groups of 32, images
-of 1 kB cost a sixth of the processor time on both sides (benchmarks/stream_throughput.py)."""
+"""A message takes so many images, or so many bytes of them; a larger image goes alone. Together
+images of 1 kB cost a seventh of the processor time (benchmarks/stream_throughput.py)."""
 HOLD_SECONDS: Final = 0.005
 """Time for which a group is held back to become a full one."""
 BATCH_BYTES: Final = 3 * 1024 * 1024
@@ -88,6 +88,7 @@ class Ledger:
         self._window = window
         self._target = target
         self._share = -(-window // lanes)
+        self._group_images = GROUP_IMAGES
         self._next_place = 0
         self._next_given = 0
         self._unsettled = 0
@@ -155,7 +156,7 @@ class Ledger:
         room = self._share - lane.unanswered
         if room <= 0 or now < lane.rests_until or (lane.groups and now < self._held_until):
             return None
-        items = self._pick(now, min(room, GROUP_IMAGES), GROUP_BYTES)
+        items = self._pick(now, min(room, self._group_images), GROUP_BYTES)
         if not items:
             return None
         number = lane.next_number
@@ -173,13 +174,14 @@ class Ledger:
         self._wake(now)
         if busy and now < self._held_until:
             return None
-        items = self._pick(now, GROUP_IMAGES, BATCH_BYTES)
+        items = self._pick(now, self._group_images, BATCH_BYTES)
         return Group(items) if items else None
 
     @property
     def _may_fill(self) -> bool:
         """Whether what is to be sent is no full group yet, and may become one."""
-        return len(self._to_send) < GROUP_IMAGES and self._to_send_bytes < GROUP_BYTES and self.room
+        few = len(self._to_send) < self._group_images
+        return few and self._to_send_bytes < GROUP_BYTES and self.room
 
     @property
     def _held_until(self) -> float:
@@ -242,7 +244,9 @@ class Ledger:
 
     def batch_answered(self, group: Group, results: Sequence[Result | Failure], now: float) -> None:
         """Note the results of the images of a group, in order."""
-        errors = (result.error for result in results if isinstance(result, Failure))
+        errors = [result.error for result in results if isinstance(result, Failure)]
+        if len(errors) == len(results) and self._split(group, errors[0]):
+            return
         passing = next((error for error in errors if self._budget.covers(error)), None)
         again = None
         if passing is None:
@@ -260,9 +264,23 @@ class Ledger:
 
     def batch_failed(self, group: Group, error: HeliographError) -> None:
         """Note that a BatchClassify failed as a whole; gRPC has tried it again already."""
+        if self._split(group, error):
+            return
         for item in group.items:
             if not item.settled:
                 self._settle(item, _final(error))
+
+    def _split(self, group: Group, error: HeliographError) -> bool:
+        """Send a group again in halves where the group may be what is wrong; return whether it is.
+
+        A gateway may be set to take fewer images together. It says so by an error that has no
+        reason of its own, as where the question is what is wrong; then a single image shows it.
+        """
+        if len(group.items) == 1 or type(error) is not InvalidArgumentError:
+            return False
+        self._group_images = min(self._group_images, len(group.items) // 2)
+        self.put_back(group.items)
+        return True
 
     def broken(self, lane: Lane, error: HeliographError, now: float) -> None:
         """Note that a lane ended with an error; what it did not answer is sent again, or fails."""

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     """Largest gRPC message: a whole batch of images."""
     max_batch_images: int = Field(256, ge=1)
     """Largest number of images in one BatchClassify, or in one message of StreamClassify."""
-    stream_window: int = Field(64, ge=1)
+    stream_window: int = Field(128, ge=1)
     """Images that one StreamClassify may have in the gateway; more are not read until then."""
     max_in_flight: int = Field(1024, ge=1)
     """Images that may be inside the gateway at once; more are refused with RESOURCE_EXHAUSTED."""

@@ -71,6 +71,18 @@ async def test_a_bad_image_fails_alone(gateway: RunningGateway) -> None:
     assert [level(found[place]) for place in (0, 2)] == [7, 7]
 
 
+async def test_a_gateway_may_take_fewer_images_together_than_the_client_would_send(
+    start_gateway: StartGateway, repository: Path, brightness: Brightness
+) -> None:
+    brightness.publish(repository)
+    gateway = await start_gateway(max_batch_images=3)
+
+    async with AsyncClient(gateway.gateway.address) as client:
+        found = [item async for item in client.classify_many(images(brightness))]
+
+    assert [level(item) for item in found] == levels()
+
+
 async def test_an_unknown_model_is_raised(gateway: RunningGateway) -> None:
     async with AsyncClient(gateway.gateway.address) as client:
         with pytest.raises(ModelNotFoundError):

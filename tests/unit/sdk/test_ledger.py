@@ -272,6 +272,55 @@ def test_an_answer_to_nothing_is_ignored() -> None:
     assert book.give() == []
 
 
+# Groups that are too large for a gateway.
+
+
+TOO_MANY = InvalidArgumentError("the message has 8 images; send at most 3")
+
+
+def test_a_group_that_is_refused_as_such_is_sent_in_halves_from_then_on() -> None:
+    book, lane = ledger(window=8), Lane()
+    fill(book, 8)
+    number, group = sent(book, lane)
+    assert len(group.items) == 8
+
+    book.answered(lane, number, [Failure(TOO_MANY)] * 8, 0.0)
+
+    assert book.give() == []
+    sizes = []
+    while taken := book.take(lane, 0.0):
+        sizes.append(len(taken[1].items))
+        assert {each.attempts for each in taken[1].items} == {1}
+        book.answered(lane, taken[0], results(taken[1]), 0.0)
+    assert sizes == [4, 4]
+    assert names(book.give()) == [str(name) for name in range(8)]
+
+
+def test_a_batch_that_is_refused_as_such_is_sent_in_halves() -> None:
+    book = ledger()
+    fill(book, 8)
+    group = book.take_batch(0.0, busy=False)
+    assert group is not None
+
+    book.batch_failed(group, TOO_MANY)
+
+    again = book.take_batch(0.0, busy=False)
+    assert again is not None
+    assert len(again.items) == 4
+
+
+def test_an_image_that_is_refused_alone_has_the_error() -> None:
+    book, lane = ledger(), Lane()
+    fill(book, 2)
+    refused = Failure(InvalidArgumentError("the request names no model"))
+
+    for _ in range(3):
+        taken = sent(book, lane)
+        book.answered(lane, taken[0], [refused] * len(taken[1].items), 0.0)
+
+    assert names(book.give()) == ["InvalidArgumentError"] * 2
+
+
 # What is sent again.
 
 
