@@ -141,7 +141,10 @@ def test_a_prepared_image_is_pinned_to_the_version_of_the_recipe() -> None:
         (bytes(16), False),
         (PreparedImage("uint8", (100, 100, 1), bytes(10_000)), False),
     ],
-    ids=str,
+    ids=[
+        *("larger array", "smaller array", "larger L", "smaller L", "larger RGBA"),
+        *("file", "prepared already"),
+    ],
 )
 def test_only_what_becomes_smaller_is_prepared(image: object, prepared: bool) -> None:
     item = prepare(image, ASKED, Pin(3, RECIPE))  # type: ignore[arg-type]
