@@ -57,9 +57,13 @@ class Visit:
         return self.page.inner_text("#best-name")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Return a headless Chromium, or skip where there is none."""
+    """Return a headless Chromium, or skip where there is none.
+
+    Playwright keeps an event loop running in this thread while it is open, and other modules have
+    tests with event loops of their own.
+    """
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = next((path for path in map(shutil.which, names) if path), None)
     if found is None:
