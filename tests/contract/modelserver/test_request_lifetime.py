@@ -74,6 +74,9 @@ def test_a_call_whose_deadline_passes_before_its_turn_does_not_run(
     running = prediction.Predict.future(
         predict_request("counter", {"steps": LONG}, "busy"), timeout=1.0
     )
+    manager = counter.server.core.manager
+    while manager.in_flight(manager.available()[0]) < 1:
+        assert not running.done()
     late = prediction.Predict.future(
         predict_request("counter", {"by": np.float32(1)}, "incr"), timeout=0.3
     )
