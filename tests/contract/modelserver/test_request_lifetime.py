@@ -34,6 +34,18 @@ def count(running: Any) -> float:
     return float(value)
 
 
+def occupy(running: Any) -> Any:
+    """Start a call that runs into its deadline of a second; return once it has the only thread."""
+    from heliograph_modelserver.testing import predict_request
+
+    request = predict_request("counter", {"steps": LONG}, "busy")
+    answer = running.client.prediction.Predict.future(request, timeout=1.0)
+    manager = running.server.core.manager
+    while manager.in_flight(manager.available()[0]) < 1:
+        assert not answer.done()
+    return answer
+
+
 def test_a_state_is_kept_between_requests(counter: Any) -> None:
     counter.client.predict("counter", "incr", by=np.float32(2))
 
@@ -51,11 +63,8 @@ def test_the_deadline_of_the_call_is_the_deadline_of_the_run(refused: Any, count
 def test_a_call_that_is_cancelled_before_its_turn_does_not_run(refused: Any, counter: Any) -> None:
     from heliograph_modelserver.testing import predict_request
 
-    prediction = counter.client.prediction
-    running = prediction.Predict.future(
-        predict_request("counter", {"steps": LONG}, "busy"), timeout=1.0
-    )
-    waiting = prediction.Predict.future(
+    running = occupy(counter)
+    waiting = counter.client.prediction.Predict.future(
         predict_request("counter", {"by": np.float32(1)}, "incr"), timeout=30.0
     )
 
@@ -70,14 +79,8 @@ def test_a_call_whose_deadline_passes_before_its_turn_does_not_run(
 ) -> None:
     from heliograph_modelserver.testing import predict_request
 
-    prediction = counter.client.prediction
-    running = prediction.Predict.future(
-        predict_request("counter", {"steps": LONG}, "busy"), timeout=1.0
-    )
-    manager = counter.server.core.manager
-    while manager.in_flight(manager.available()[0]) < 1:
-        assert not running.done()
-    late = prediction.Predict.future(
+    running = occupy(counter)
+    late = counter.client.prediction.Predict.future(
         predict_request("counter", {"by": np.float32(1)}, "incr"), timeout=0.3
     )
 
