@@ -146,11 +146,11 @@ class GatewayMetrics:
 class MetricsServer:
     """Serves `/metrics` over HTTP from a thread."""
 
-    def __init__(self, metrics: GatewayMetrics, listen: str) -> None:
+    def __init__(self, registry: CollectorRegistry, listen: str) -> None:
         """Start to listen.
 
         Args:
-            metrics: What to serve.
+            registry: What to serve.
             listen: HOST:PORT; port 0 takes a free one.
 
         Raises:
@@ -159,7 +159,7 @@ class MetricsServer:
         host, _, port = listen.rpartition(":")
         try:
             server: tuple[WSGIServer, Thread] = start_http_server(
-                int(port), host.strip("[]"), registry=metrics.registry
+                int(port), host.strip("[]"), registry=registry
             )
         except OSError as error:
             raise AddressInUseError(

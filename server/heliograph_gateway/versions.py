@@ -67,6 +67,25 @@ class UnmanagedHost:
         return {}
 
 
+class Followers(Protocol):
+    """Those who answer by the router, in this process or in others."""
+
+    async def let_go(self, versions: Iterable[ServableVersion]) -> None:
+        """Wait until none of them will ask these versions again, and no request is on them.
+
+        The router does not name the versions any more.
+        """
+
+
+class OwnRequests:
+    """Requests that are answered in this process: they see a change of the router at once."""
+
+    async def let_go(self, versions: Iterable[ServableVersion]) -> None:
+        """See Followers."""
+        for version in versions:
+            await version.drained()
+
+
 @dataclass(frozen=True)
 class _Sight:
     """What one look at the repository showed of a model."""
@@ -97,6 +116,7 @@ class VersionKeeper:
         router: Router,
         prover: Prover,
         host: Host,
+        followers: Followers,
         *,
         auto_promote: bool,
         poll_interval: float,
@@ -105,6 +125,7 @@ class VersionKeeper:
         self._router = router
         self._prover = prover
         self._host = host
+        self._followers = followers
         self._auto_promote = auto_promote
         self._poll_interval = poll_interval
         self._held: dict[str, frozenset[int]] = {}
@@ -264,8 +285,7 @@ class VersionKeeper:
         new: Mapping[int, ServableVersion],
     ) -> None:
         gone = [version for number, version in old.items() if number not in new]
-        for version in gone:
-            await version.drained()
+        await self._followers.let_go(gone)
         await self._hold(name, new)
 
     def _serve(

@@ -120,6 +120,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; 0 after an orderly end."""
     from heliograph_gateway.application import Gateway
+    from heliograph_gateway.lifetime import run_until_signal
     from heliograph_gateway.logs import configure_logging
     from heliograph_gateway.settings import load_settings
 
@@ -133,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     configure_logging(settings.log_level, settings.log_format)
 
     async def serve() -> None:
-        await Gateway(settings).run_until_signal()
+        await run_until_signal(Gateway(settings))
 
     asyncio.run(serve())
     return 0

@@ -100,7 +100,7 @@ async def test_gateways_are_replaced_one_after_the_other_and_no_image_is_lost(
 
     async def replace_one() -> None:
         """Stop the gateway that has the stream, which goes on with the other one."""
-        busy = next(each for each in running if each.gateway._streams._streams)
+        busy = next(each for each in running if each.gateway._endpoint._streams._streams)
         await busy.gateway.stop()
 
     async def source() -> AsyncIterator[bytes]:
@@ -136,4 +136,4 @@ async def test_a_client_that_leaves_early_leaves_nothing_behind(
         await items.aclose()  # type: ignore[attr-defined]  # it is a generator
 
     await eventually(lambda: gateway.metric("heliograph_inflight") == 0)
-    await eventually(lambda: not gateway.gateway._streams._streams)
+    await eventually(lambda: not gateway.gateway._endpoint._streams._streams)

@@ -595,7 +595,7 @@ async def test_a_gateway_that_stops_answers_what_it_has_read_and_ends_the_stream
     await round_trips(gateway)
 
     stopping = asyncio.create_task(gateway.gateway.stop())
-    await eventually(lambda: not gateway.gateway._health.serving)
+    await eventually(lambda: not gateway.gateway.serving)
     gateway.backend.resume()
     error = await conversation.end_by_error()
     await stopping
@@ -616,7 +616,7 @@ async def test_a_stream_that_has_sent_everything_ends_well_while_the_gateway_sto
     await round_trips(gateway)
 
     stopping = asyncio.create_task(gateway.gateway.stop())
-    await eventually(lambda: not gateway.gateway._health.serving)
+    await eventually(lambda: not gateway.gateway.serving)
     gateway.backend.resume()
     await conversation.end()
     await stopping
