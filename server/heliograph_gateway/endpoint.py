@@ -74,8 +74,7 @@ class Endpoint:
         services = [CLASSIFIER, *([INFERENCE] if settings.open_inference else [])]
         self._health = HealthServicer(router, services)
         metrics.follow(router)
-        tokens = TokenAuthenticator(settings.token_file) if settings.token_file else None
-        self._credentials = credentials_of(settings)
+        self._credentials, tokens = read_secrets(settings)
         self._calls = CallInterceptor(metrics, tokens, access_log=settings.access_log)
         self._server = grpc.aio.server(
             interceptors=[self._calls], options=_server_options(settings)
@@ -171,8 +170,9 @@ def _server_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_concurrent_streams", settings.max_connection_streams),
-        # Without this a second server on the same port would take half of the calls, silently.
-        ("grpc.so_reuseport", 0),
+        # Where the port is shared, a second gateway on it would take half of the calls, silently.
+        # With several workers the supervisor keeps others away.
+        ("grpc.so_reuseport", int(settings.workers > 1)),
         # Lax by default (120 s): a connection that does not speak is closed.
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.max_allowed_incoming_connections", 4096),
@@ -181,12 +181,19 @@ def _server_options(settings: Settings) -> list[tuple[str, int]]:
     ]
 
 
-def credentials_of(settings: Settings) -> grpc.ServerCredentials | None:
-    """Read the certificates.
+def read_secrets(
+    settings: Settings,
+) -> tuple[grpc.ServerCredentials | None, TokenAuthenticator | None]:
+    """Read certificates and tokens, as far as the settings name files of them.
 
     Raises:
-        ConfigurationError: A file cannot be read, or is no certificate.
+        ConfigurationError: A file cannot be read, or holds something else.
     """
+    tokens = TokenAuthenticator(settings.token_file) if settings.token_file else None
+    return _credentials(settings), tokens
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
     certificate, key, client_ca = (
         settings.tls_certificate,
         settings.tls_key,

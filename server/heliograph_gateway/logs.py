@@ -11,13 +11,22 @@ import structlog
 from heliograph.log_stream import open_log_stream
 
 
-def configure_logging(level: str, form: Literal["auto", "console", "json"]) -> None:
+def configure_logging(
+    level: str, form: Literal["auto", "console", "json"], **fields: object
+) -> None:
     """Set up logging for a process; the only place that does.
 
     Args:
         level: Least severe level that is logged.
         form: `auto` chooses by whether stderr is a terminal.
+        **fields: What every line of this process carries.
     """
+
+    def add_fields(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {**fields, **event}
+
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
@@ -25,6 +34,7 @@ def configure_logging(level: str, form: Literal["auto", "console", "json"]) -> N
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_fields,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -53,7 +53,10 @@ class GatewayMetrics:
             registry=self.registry,
         )
         self._in_flight = Gauge(
-            "heliograph_inflight", "Images inside the gateway.", registry=self.registry
+            "heliograph_inflight",
+            "Images inside the gateway.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self._batch_size = Histogram(
             "heliograph_batch_size",
@@ -65,18 +68,21 @@ class GatewayMetrics:
             "heliograph_event_loop_lag_seconds",
             "How late the event loop last was.",
             registry=self.registry,
+            multiprocess_mode="livemax",
         )
         self._backend_up = Gauge(
             "heliograph_backend_up",
             "Whether the last call to a backend reached it.",
             ["backend"],
             registry=self.registry,
+            multiprocess_mode="livemostrecent",
         )
         self._routed = Gauge(
             "heliograph_routed_version",
             "Version behind a role; 0 when there is none.",
             ["model", "role"],
             registry=self.registry,
+            multiprocess_mode="livemostrecent",
         )
         self._classes = Counter(
             "heliograph_class",

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     poll_interval: float = Field(1.0, gt=0)
     """Seconds between two looks at the repository."""
 
+    workers: int = Field(1, ge=1, le=256)
+    """Processes that answer, each with its own event loop and limits, on one port."""
+
     listen: ListenAddress = "127.0.0.1:9000"
     """Address of the gRPC services."""
     metrics_listen: HostAndPort | Literal[""] = "127.0.0.1:9002"
@@ -112,16 +115,16 @@ class Settings(BaseSettings):
     stream_window: int = Field(128, ge=1)
     """Images that one StreamClassify may have in the gateway; more are not read until then."""
     max_in_flight: int = Field(1024, ge=1)
-    """Images that may be inside the gateway at once; more are refused with RESOURCE_EXHAUSTED."""
+    """Images that may be inside a worker at once; more are refused with RESOURCE_EXHAUSTED."""
     max_connection_streams: int = Field(512, ge=1)
     """Calls that one connection may have open at once."""
     decode_threads: int = Field(2, ge=1)
-    """Threads that decode large images."""
+    """Threads of a worker that decode large images."""
 
     max_batch_size: int = Field(64, ge=1)
     """Largest batch that a backend is asked for."""
     backend_batches_in_flight: int = Field(2, ge=1)
-    """Batches that one backend may work on at once, per model version."""
+    """Batches that one backend may work on at once for a worker, per model version."""
     backend_timeout: float = Field(30.0, gt=0)
     """Longest time in seconds that one batch may take, whatever the callers' deadlines."""
 
@@ -142,6 +145,12 @@ class Settings(BaseSettings):
             raise ValueError("tls_certificate and tls_key go together")
         if self.tls_client_ca and not self.tls_certificate:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        if self.workers > 1 and self.listen.startswith("unix:"):
+            raise ValueError(
+                f"{self.workers} workers cannot share {self.listen}: the kernel spreads "
+                "connections over several listeners on TCP only; set workers to 1, or listen to "
+                "HOST:PORT"
+            )
         if is_local(self.listen):
             return self
         if self.token_file and not self.tls_certificate:

@@ -13,6 +13,8 @@ examples:
       serve every model of the folder; a model server of our own computes
   heliograph serve --repository models --auto-promote
       follow new versions, each once it has given its golden answers
+  heliograph serve --repository models --workers 4
+      four processes answer on one port, with one model server behind them
   heliograph serve --repository models --backend tfs://gpu-1:8500 --backend tfs://gpu-2:8500
       two TensorFlow Servings compute
   heliograph serve --repository models --listen 0.0.0.0:9000 \\
@@ -47,6 +49,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         **unset,
     )
     add("--poll-interval", metavar="SECONDS", help="between two looks at the repository", **unset)
+    add(
+        "--workers",
+        metavar="N",
+        help="processes that answer on the port; limits count for each of them [1]",
+        **unset,
+    )
     network = parser.add_argument_group("network")
     add = network.add_argument
     add("--listen", metavar="ADDRESS", help="of the gRPC services [127.0.0.1:9000]", **unset)
@@ -97,10 +105,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("max-image-pixels", "largest width × height"),
         ("max-batch-images", "images in one BatchClassify"),
         ("stream-window", "images of one StreamClassify in the gateway at once"),
-        ("max-in-flight", "images in the gateway at once"),
+        ("max-in-flight", "images in one worker at once"),
         ("max-batch-size", "images in one batch for the backend"),
-        ("backend-batches-in-flight", "batches of one version at the backend at once"),
-        ("decode-threads", "threads that decode large images"),
+        ("backend-batches-in-flight", "batches of one version and worker at a backend at once"),
+        ("decode-threads", "threads of one worker that decode large images"),
     ):
         add(f"--{name}", metavar="N", help=meaning, **unset)
     for name, meaning in (
@@ -123,6 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
     from heliograph_gateway.lifetime import run_until_signal
     from heliograph_gateway.logs import configure_logging
     from heliograph_gateway.settings import load_settings
+    from heliograph_gateway.supervisor import Supervisor
 
     flags = vars(arguments)
     config = flags.pop("config")
@@ -134,7 +143,8 @@ def run(arguments: argparse.Namespace) -> int:
     configure_logging(settings.log_level, settings.log_format)
 
     async def serve() -> None:
-        await run_until_signal(Gateway(settings))
+        alone = settings.workers == 1
+        await run_until_signal(Gateway(settings) if alone else Supervisor(settings))
 
     asyncio.run(serve())
     return 0
