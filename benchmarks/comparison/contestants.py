@@ -74,13 +74,8 @@ def _bentoml(workers: int, size: int, latency: int, batch: bool) -> dict[str, An
     }
 
 
-def _flask(server: str, workers: int, threads: int, worker_class: str = "") -> dict[str, Any]:
-    return {
-        "server": server,
-        "workers": workers,
-        "threads": threads,
-        "worker_class": worker_class,
-    }
+def _flask(server: str, workers: int, threads: int) -> dict[str, Any]:
+    return {"server": server, "workers": workers, "threads": threads}
 
 
 _TRITON_SETTINGS = {
@@ -162,8 +157,8 @@ CONTESTANTS = {
             {
                 "1 worker, adaptive batch 64": _bentoml(1, 64, 1000, True),
                 "2 workers, adaptive batch 64": _bentoml(2, 64, 1000, True),
-                "1 worker, no batches": _bentoml(1, 1, 1000, False),
-                "2 workers, no batches": _bentoml(2, 1, 1000, False),
+                "1 worker, no batches": _bentoml(1, 64, 1000, False),
+                "2 workers, no batches": _bentoml(2, 64, 1000, False),
             },
         ),
         Contestant(
@@ -184,9 +179,9 @@ CONTESTANTS = {
             "HTTP/1.1; the guide's own way, one call of model.predict per request",
             *("flask", "flask_server", "/classify", "body"),
             {
-                "gunicorn, 1 process of 4 threads": _flask("gunicorn", 1, 4, "gthread"),
-                "gunicorn, 2 processes of 2 threads": _flask("gunicorn", 2, 2, "gthread"),
-                "gunicorn, 2 processes": _flask("gunicorn", 2, 1, "sync"),
+                "gunicorn, 1 process of 4 threads": _flask("gunicorn", 1, 4),
+                "gunicorn, 2 processes of 1 thread": _flask("gunicorn", 2, 1),
+                "gunicorn, 2 processes of 2 threads": _flask("gunicorn", 2, 2),
                 "waitress, 4 threads": _flask("waitress", 1, 4),
             },
         ),

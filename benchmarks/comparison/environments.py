@@ -30,7 +30,7 @@ def provide(name: str, report: Callable[[str], None]) -> None:
     uv = installer / "bin" / "uv"
     if not uv.exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", installer], check=True)
-        pip = [python(INSTALLER), "-m", "pip", "install", "--quiet"]
+        pip = [str(python(INSTALLER)), "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, "--requirement", REQUIREMENTS / f"{INSTALLER}.txt"], check=True)
     stamp = BUILD / name / "requirements.txt"
     if stamp.exists() and stamp.read_text() == requirements.read_text():
@@ -39,7 +39,7 @@ def provide(name: str, report: Callable[[str], None]) -> None:
     subprocess.run(
         [sys.executable, "-m", "venv", "--clear", "--without-pip", BUILD / name], check=True
     )
-    install = [uv, "pip", "install", "--quiet", "--python", python(name)]
+    install = [str(uv), "pip", "install", "--quiet", "--python", str(python(name))]
     subprocess.run(
         [*install, "--cache-dir", BUILD / "cache", "--requirement", requirements],
         cwd=ROOT,

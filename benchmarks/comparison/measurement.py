@@ -1,8 +1,8 @@
 """Selection and rounds: every contestant started, checked, measured and stopped in turn.
 
-Only the contestant that is measured runs: on a small machine even an idle server that polls would be
-felt. So each turn starts its server afresh, waits until it has settled, checks its answers, warms it
-up, and measures.
+Only the contestant that is measured runs: on a small machine even an idle server that polls would
+be felt. So each turn starts its server afresh, waits until it has settled, checks its answers,
+warms it up, and measures.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ START_SECONDS = 9.0
 
 WARM_UP = 0.7
 """Seconds of load before each measurement."""
+
+ENOUGH = 2
+"""Answers per caller in the warm-up, below which a contestant counts as slow."""
+
+LONGEST = 8.0
+"""Seconds of a measurement of a slow contestant: a caller may wait seconds for one answer."""
 
 MIXED_CALLS = 64
 """Calls of the check under load, with different images at once: a batch must not mix them up."""
@@ -95,8 +101,11 @@ class Turn:
     def measure(self, concurrency: int, seconds: float, call: Call | None = None) -> dict[str, Any]:
         """Warm up, measure, and return the figures, with `failure` where there is one."""
         call = call or self.call
-        if seconds > WARM_UP:
-            h2load.run(call, self.target, concurrency, WARM_UP, 0, self.folder)
+        warm = h2load.run(call, self.target, concurrency, WARM_UP, 0, self.folder)
+        if warm.requests < ENOUGH * concurrency:
+            # Slow: let it finish what it has accepted, and give it time for enough answers.
+            self.server.wait_until_quiet()
+            seconds = max(seconds, LONGEST)
         before = self.server.processor_seconds()
         load = h2load.run(call, self.target, concurrency, seconds, self.answer_bytes, self.folder)
         used = self.server.processor_seconds() - before

@@ -1,9 +1,9 @@
-"""Makes what a case needs: images, a network that tells them apart, both exports, the right answers.
+"""Makes what a case needs: images, a network that tells them apart, its exports, right answers.
 
     python -m benchmarks.comparison.workload CASE FOLDER
 
-Everything is generated from seeds. The network has random weights; its last layer is set so that the
-images differ in their best class, since a network that answers always the same would let every
+Everything is generated from seeds. The network has random weights; its last layer is set so that
+the images differ in their best class, since a network that answers always the same would let every
 mistake pass.
 """
 

@@ -42,8 +42,7 @@ def main() -> None:
     gunicorn = [
         *(sys.executable, "-m", "gunicorn", f"--bind={address}", "--timeout=120"),
         *(f"--workers={settings['workers']}", f"--threads={settings['threads']}"),
-        *("--keep-alive=60", "--log-level=warning"),
-        f"--worker-class={settings['worker_class']}",
+        *("--keep-alive=60", "--log-level=warning", "--worker-class=gthread"),
         "benchmarks.comparison.servers.flask_server:build()",
     ]
     os.execv(sys.executable, gunicorn)  # the master takes the place of this process

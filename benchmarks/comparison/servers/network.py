@@ -1,7 +1,7 @@
 """What the contestants written in Python share: decoder, network, and shape of the answer.
 
-All of them get the same fast decoder, so that the comparison is one of servers. Nothing here batches
-or starts threads: that is what they are compared in.
+All of them get the same fast decoder, so that the comparison is one of servers. Nothing here
+batches or starts threads: that is what they are compared in.
 """
 
 from __future__ import annotations

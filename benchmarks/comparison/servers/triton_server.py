@@ -1,11 +1,12 @@
 """Triton through pytriton: Triton batches, Python decodes and predicts.
 
-Documentation: `@batch`, a `DynamicBatcher` with a short queue delay, several inference callables for
-several processes.
+Documentation: `@batch`, a `DynamicBatcher` with a short queue delay, several inference callables.
 """
 
 from __future__ import annotations
 
+import os
+import sysconfig
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,8 @@ def make_callable(classifier: Classifier) -> Callable[..., Any]:
         scores = [[row["score"] for row in answer] for answer in answers]
         return {"labels": np.array(names, dtype=object), "scores": np.array(scores, np.float32)}
 
-    return classify
+    wrapped: Callable[..., Any] = classify
+    return wrapped
 
 
 def main() -> None:
@@ -41,6 +43,9 @@ def main() -> None:
         allow_metrics=False,
         log_verbose=0,
     )
+    # Triton's Python stub must load the library of this interpreter, not another 3.x of the system.
+    libraries = [sysconfig.get_config_var("LIBDIR"), os.environ.get("LD_LIBRARY_PATH", "")]
+    os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
     classifier = Classifier(task)
     with Triton(config=config) as triton:
         triton.bind(
