@@ -61,8 +61,10 @@ gen: $(GENERATOR)/.ready ## Generate the Python code of protos/
 	@$(GENERATOR)/bin/python protos/generate.py
 
 bench: $(MAIN) ## Run every benchmark, or one of benchmarks/ [BENCH=client_footprint]
-	@for script in $(if $(BENCH),benchmarks/$(BENCH).py,benchmarks/*.py); do \
-		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
+	@for script in $(if $(BENCH),benchmarks/$(BENCH),benchmarks/*.py benchmarks/comparison); do \
+		echo "== $$script"; \
+		if test -d "$$script"; then $(BIN)/python -m "benchmarks.$${script##*/}"; \
+		else $(BIN)/python "$${script%.py}.py"; fi || exit 1; \
 	done
 
 congruence: $(MAIN) ## Run the wire contract against a TensorFlow Serving [TARGET=host:port MODELS=path]

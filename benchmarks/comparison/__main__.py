@@ -12,7 +12,7 @@ take turns. Everything measured goes into one JSON document, from which the repo
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -121,7 +121,7 @@ class Run:
             estimate(
                 case, self._contestants, arguments.rounds, arguments.selecting, arguments.seconds
             )
-            + (0 if arguments.no_limits else arguments.rounds * LIMITS_SECONDS)
+            + self._limit_rounds(case) * LIMITS_SECONDS
             for case in cases
         )
         self.report(f"about {expected / 60:.0f} minutes, and a few more where a server is slow")
@@ -130,7 +130,7 @@ class Run:
             environments.provide(name, self.report)
         self._document = {
             "schema": 1,
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "date": dt.datetime.now(dt.UTC).date().isoformat(),
             "commit": commit(),
             "machine": describe_machine(),
             "options": {
@@ -169,6 +169,7 @@ class Run:
             figures["contestants"][contestant.name] = {
                 "title": contestant.title,
                 "way": contestant.way,
+                "transport": contestant.way.partition(";")[0],
                 "settings": {name: dict(values) for name, values in contestant.settings.items()},
                 "selection": tried,
                 "chosen": {str(concurrency): name for concurrency, name in chosen.items()},
@@ -192,8 +193,12 @@ class Run:
                 contestant, chosen, workload, self._arguments.seconds, self.report
             )
             found["rounds"].extend({"round": number, **each} for each in measured)
-        if not self._arguments.no_limits:
+        if number < self._limit_rounds(case):
             figures["limits"].append(self._limits(workload, figures).measure_round())
+
+    def _limit_rounds(self, case: Case) -> int:
+        arguments = self._arguments
+        return 0 if arguments.no_limits else min(arguments.rounds, case.limit_rounds)
 
     def _limits(self, workload: Workload, figures: dict[str, Any]) -> Limits:
         heliograph: Contestant = CONTESTANTS["heliograph"]
@@ -223,7 +228,11 @@ class Run:
 def commit() -> str:
     """Return the commit that is measured, with a `+` where files differ from it."""
     described = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True
+        ["git", "describe", "--always", "--dirty=+"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return described.stdout.strip() or "unknown"
 

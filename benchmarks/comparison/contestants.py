@@ -106,6 +106,9 @@ CONTESTANTS = {
                 "2 workers, 2 batches in flight": _heliograph(
                     "--workers=2", "--backend-batches-in-flight=2"
                 ),
+                "4 workers, 1 batch in flight": _heliograph(
+                    "--workers=4", "--backend-batches-in-flight=1"
+                ),
             },
         ),
         Contestant(

@@ -66,7 +66,7 @@ class Limits:
             try:
                 figures[name] = measure()
             except (ServerError, SubprocessError, ValueError) as error:
-                figures[name] = {"failure": str(error)}
+                figures[name] = {"failure": str(error).replace(str(ROOT), ".")}
                 self.report(f"{name}: failed: {error}")
         return figures
 

@@ -16,10 +16,10 @@ import psutil
 
 T = TypeVar("T")
 
-STOP_TIMEOUT = 6.0
+STOP_TIMEOUT = 3.0
 """Seconds for a server to end by itself after SIGTERM."""
 
-QUIET_TIMEOUT = 10.0
+QUIET_TIMEOUT = 4.0
 """Seconds to wait for a started server to stop working; some poll for ever."""
 
 QUIET = 0.05
