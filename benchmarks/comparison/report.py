@@ -171,11 +171,10 @@ def verdict(found: list[Row]) -> Iterator[str]:
                 "of those with gRPC"
             )
         for figure in ("p50_ms", "p99_ms"):
-            lowest = min(others, key=lambda row, name=figure: row.figures[name].median)  # type: ignore[misc]
+            lowest, title = min((row.figures[figure].median, row.title) for row in others)
             sentence += (
                 f". Its {figure.removesuffix('_ms')} is {number(ours.figures[figure].median)} ms; "
-                f"the lowest of the others is {number(lowest.figures[figure].median)} ms, "
-                f"of {lowest.title}"
+                f"the lowest of the others is {number(lowest)} ms, of {title}"
             )
         yield f"{sentence}."
     yield ""
@@ -314,8 +313,8 @@ def settings_section(document: Document) -> Iterator[str]:
     yield (
         "One measurement each, in requests per second; the best at a concurrency (in bold) served "
         "in the rounds, and in a case that was tried at one concurrency, at all of them. What a "
-        "setting means stands in [`contestants.py`](../benchmarks/comparison/contestants.py), the servers in "
-        "[`servers/`](../benchmarks/comparison/servers)."
+        "setting means stands in [`contestants.py`](../benchmarks/comparison/contestants.py), "
+        "the servers in [`servers/`](../benchmarks/comparison/servers)."
     )
     yield ""
     for name, case in document["cases"].items():
