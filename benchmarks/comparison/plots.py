@@ -35,7 +35,9 @@ def colours(case: Document) -> dict[str, str]:
 def throughput(case: Document) -> Any:
     """Bars of requests per second at each concurrency, with lowest and highest."""
     levels = concurrencies(case)
-    figure, panels = plt.subplots(1, len(levels), figsize=(4 * len(levels), 3.4), squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(levels), figsize=(4 * len(levels), 3.4), squeeze=False, layout="constrained"
+    )
     for panel, concurrency in zip(panels[0], levels, strict=True):
         found = rows(case, concurrency)[::-1]
         for position, row in enumerate(found):
@@ -54,7 +56,7 @@ def throughput(case: Document) -> Any:
 def latency(case: Document) -> Any:
     """Lines of p50 and p99 against the number of callers."""
     levels = concurrencies(case)
-    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True, layout="constrained")
     for panel, percentile in zip(panels, ("p50_ms", "p99_ms"), strict=True):
         for name, contestant in case["contestants"].items():
             points = []
@@ -81,6 +83,7 @@ def latency(case: Document) -> Any:
             )
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.set_xticks(levels, [str(level) for level in levels])
         panel.set_xlabel("callers at once")
         panel.set_title(percentile.removesuffix("_ms"))
@@ -99,7 +102,9 @@ def workers(case: Document) -> Any:
             for each in contestant["selection"]
         }
     )
-    figure, panels = plt.subplots(1, len(levels), figsize=(4 * len(levels), 3.4), squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(levels), figsize=(4 * len(levels), 3.4), squeeze=False, layout="constrained"
+    )
     for panel, concurrency in zip(panels[0], levels, strict=True):
         for name, contestant in case["contestants"].items():
             rates = rates_by_workers(contestant, concurrency)
