@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from heliograph.errors import DeadlineExceededError, OverloadedError
 from heliograph_gateway.metrics import GatewayMetrics
 
@@ -22,9 +19,8 @@ class Admission:
         self._metrics = metrics
         self._in_flight = 0
 
-    @contextmanager
-    def admit(self, images: int, remaining: float) -> Iterator[None]:
-        """Hold a place for each image of a request.
+    def admit(self, images: int, remaining: float) -> Places:
+        """Return a place for each image of a request, to be held while the request is in here.
 
         Args:
             images: Number of images.
@@ -45,10 +41,25 @@ class Admission:
                 f"{self._in_flight} images are in the gateway; the limit is {self._max_in_flight}",
                 retry_after=_RETRY_AFTER,
             )
+        return Places(self, images)
+
+    def change(self, images: int) -> None:
+        """Count images that came, or, below 0, that left."""
         self._in_flight += images
         self._metrics.in_flight(self._in_flight)
-        try:
-            yield
-        finally:
-            self._in_flight -= images
-            self._metrics.in_flight(self._in_flight)
+
+
+class Places:
+    """Places of one request."""
+
+    __slots__ = ("_admission", "_images")
+
+    def __init__(self, admission: Admission, images: int) -> None:
+        self._admission = admission
+        self._images = images
+
+    def __enter__(self) -> None:
+        self._admission.change(self._images)
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.change(-self._images)

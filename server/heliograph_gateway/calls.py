@@ -7,8 +7,8 @@ what nobody expected becomes INTERNAL with the request id under which it was log
 from __future__ import annotations
 
 import asyncio
+import random
 import re
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, nullcontext
@@ -34,6 +34,8 @@ from heliograph_gateway.metrics import GatewayMetrics
 REQUEST_ID = "x-request-id"
 """Metadata key: callers may choose an id, and always get the one that was used."""
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_IDS = random.Random()  # noqa: S311 - an id has to be rare, not secret
+"""Seeded by the operating system."""
 _OPEN_SERVICES = ("/grpc.health.v1.Health/",)
 """Answered without a token: load balancers ask for health and carry none."""
 _OUR_FAULT = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "UNIMPLEMENTED"}
@@ -53,6 +55,8 @@ class Call:
     """What is known of the call under way."""
 
     request_id: str
+    caller: str = ""
+    """Connection that the call came on, as gRPC names it: whose turn it is when callers wait."""
     model: str = ""
     version: int = 0
     role: str = ""
@@ -193,7 +197,7 @@ class _Record:
         self._method = method
         self._context = context
         self._start = time.perf_counter()
-        self._call = Call(_request_id(context))
+        self._call = Call(_request_id(context), context.peer())
 
     async def __aenter__(self) -> None:
         current_call.set(self._call)
@@ -272,4 +276,4 @@ def _request_id(context: Context) -> str:
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str) and _WELL_FORMED_ID.fullmatch(value):
             return value
-    return secrets.token_hex(8)
+    return f"{_IDS.getrandbits(64):016x}"

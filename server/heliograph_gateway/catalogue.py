@@ -13,7 +13,7 @@ from heliograph.errors import ConfigurationError
 from heliograph.repository import Repository
 from heliograph_gateway.backends import Backend
 from heliograph_gateway.backends.tfs import TensorFlowServing
-from heliograph_gateway.batching import ContinuousBatcher
+from heliograph_gateway.batching import BatchLimits, ContinuousBatcher
 from heliograph_gateway.embedded import EmbeddedModelServer
 from heliograph_gateway.endpoint import limits_of
 from heliograph_gateway.metrics import GatewayMetrics
@@ -116,8 +116,12 @@ def batcher_of(settings: Settings, backend: Backend, metrics: GatewayMetrics) ->
     return ContinuousBatcher(
         backend,
         metrics,
-        max_batch_size=settings.max_batch_size,
-        max_in_flight=settings.backend_batches_in_flight,
+        BatchLimits(
+            max_batch_size=settings.max_batch_size,
+            max_in_flight=settings.backend_batches_in_flight,
+            max_queued=settings.max_queued,
+            allowed_sizes=settings.allowed_batch_sizes,
+        ),
         max_timeout=settings.backend_timeout,
     )
 

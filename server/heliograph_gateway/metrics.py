@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter as Counts
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import cache
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from heliograph.errors import AddressInUseError
 from heliograph_gateway.routing import Router
 from heliograph_gateway.servables import ServableVersion
-from heliograph_gateway.statistics import Stopwatch
+from heliograph_gateway.statistics import RequestTimes
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
@@ -64,6 +64,11 @@ class GatewayMetrics:
             buckets=_ROWS,
             registry=self.registry,
         )
+        self._padding = Counter(
+            "heliograph_batch_padding",
+            "Rows that were added to batches to give them an allowed size.",
+            registry=self.registry,
+        )
         self._lag = Gauge(
             "heliograph_event_loop_lag_seconds",
             "How late the event loop last was.",
@@ -90,20 +95,24 @@ class GatewayMetrics:
             ["model", "class_name"],
             registry=self.registry,
         )
+        # Looking up a labelled child costs more than counting does, and these are counted by every
+        # request.
+        self._observe_call = cache(lambda *labels: self._calls.labels(*labels).observe)
+        self._count_class = cache(lambda *labels: self._classes.labels(*labels).inc)
+        self._observe_stage: list[tuple[str, Callable[[float], None]]] = [
+            (stage, self._stages.labels(stage).observe)
+            for stage in ("prepare", "queue", "predict", "rank")
+        ]
 
     def call(self, method: str, code: str, model: str, role: str, seconds: float) -> None:
         """Record a finished call."""
-        self._calls.labels(method, code, model, role).observe(seconds)
+        self._observe_call(method, code, model, role)(seconds)
 
-    @contextmanager
-    def stage(self, name: str, watch: Stopwatch) -> Iterator[None]:
-        """Measure one stage of a request, for all requests by its name and for this one."""
-        start = time.perf_counter_ns()
-        try:
-            yield
-        finally:
-            watch.nanoseconds = time.perf_counter_ns() - start
-            self._stages.labels(name).observe(watch.nanoseconds / 1e9)
+    def stages(self, times: RequestTimes) -> None:
+        """Record the stages of a request, as far as it got."""
+        for stage, observe in self._observe_stage:
+            if nanoseconds := getattr(times, stage):
+                observe(nanoseconds / 1e9)
 
     def rejected(self, reason: str) -> None:
         """Count a request that was refused before any work."""
@@ -113,18 +122,22 @@ class GatewayMetrics:
         """Say how many images are inside the gateway."""
         self._in_flight.set(images)
 
-    def batch(self, rows: int) -> None:
-        """Record the size of a batch."""
+    def batch(self, rows: int, padding: int) -> None:
+        """Record the size of a batch, and how many rows it got to have an allowed size."""
         self._batch_size.observe(rows)
+        if padding:
+            self._padding.inc(padding)
 
     def backend_up(self, backend: str, up: bool) -> None:
         """Say whether a backend could be reached."""
         self._backend_up.labels(backend).set(up)
 
-    def classified(self, version: ServableVersion, indices: Iterable[int]) -> None:
+    def classified(self, version: ServableVersion, indices: Sequence[int]) -> None:
         """Count images by the class with the highest score."""
-        for index, images in Counts(indices).items():
-            self._classes.labels(version.servable.model, version.class_names[index]).inc(images)
+        model = version.servable.model
+        counts = Counts(indices).items() if len(indices) > 1 else [(index, 1) for index in indices]
+        for index, images in counts:
+            self._count_class(model, version.class_names[index])(images)
 
     def follow(self, router: Router) -> None:
         """Keep the routed versions up to date; a model that has gone keeps a 0."""

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-
 from heliograph.errors import HeliographError, InvalidArgumentError, ModelOutputError
 from heliograph.v1.classifier_pb2 import (
     BatchClassifyRequest,
@@ -28,7 +26,7 @@ from heliograph_gateway.batching import Batcher, Outcome
 from heliograph_gateway.calls import current_call
 from heliograph_gateway.metrics import GatewayMetrics
 from heliograph_gateway.preparation import Preparation
-from heliograph_gateway.ranking import rank, scores_of
+from heliograph_gateway.ranking import rank
 from heliograph_gateway.routing import Route, Router
 from heliograph_gateway.servables import ServableVersion
 from heliograph_gateway.statistics import RequestTimes
@@ -135,7 +133,7 @@ class Pipeline:
         _check_options(options)
         with self._admission.admit(len(images), deadline - time.monotonic()):
             route = self._router.resolve(selector)
-            with route.version.in_use(), route.version.statistics.request() as times:
+            with _Request(route.version, self._metrics) as times:
                 outcomes = await self._run(route.version, images, options, deadline, partial, times)
         return Answer(_served_by(route), outcomes)
 
@@ -159,50 +157,72 @@ class Pipeline:
         partial: bool,
         times: RequestTimes,
     ) -> list[Classification | HeliographError]:
-        with self._metrics.stage("prepare", times.prepare):
-            rows = await self._preparation.prepare_all(version, images)
-            if not partial:
-                all_of(rows)
-        with self._metrics.stage("predict", times.predict):
-            good = [row for row in rows if not isinstance(row, HeliographError)]
-            predicted = iter(await self._batcher.submit(version, good, deadline, times.queue))
-            outputs = [row if isinstance(row, HeliographError) else next(predicted) for row in rows]
-            if not partial:
-                all_of(outputs)
-        with self._metrics.stage("rank", times.rank):
-            ranked = self._rank(version, outputs, options)
-            if not partial:
-                all_of(ranked)
-        return ranked
+        prepared = await self._preparation.prepare_all(version, images)
+        times.prepare = times.lap()
+        errors = prepared.errors
+        if errors and not partial:
+            first = min(errors)
+            raise _of_image(first, errors[first], len(images))
+        answered = await self._batcher.submit(
+            version, prepared.rows, deadline, caller=current_call.get().caller
+        )
+        times.queue = answered.queued
+        times.predict = times.lap() - answered.queued
+        outcomes: Sequence[Outcome | HeliographError] = answered.outcomes
+        if errors:
+            good = iter(outcomes)
+            outcomes = [errors.get(index) or next(good) for index in range(len(images))]
+        ranked = self._rank(version, outcomes, options)
+        times.rank = times.lap()
+        return ranked if partial else [*all_of(ranked)]
 
     def _rank(
         self,
         version: ServableVersion,
-        outputs: Sequence[Outcome | HeliographError],
+        outcomes: Sequence[Outcome | HeliographError],
         options: ClassifyOptions,
     ) -> list[Classification | HeliographError]:
         """Rank what the model gave; errors stay in their places."""
-        given = [output for output in outputs if not isinstance(output, HeliographError)]
-        if not given:
-            return [output for output in outputs if isinstance(output, HeliographError)]
-        ranked = iter(self._rank_rows(version, np.concatenate(given), options))
-        return [
-            output if isinstance(output, HeliographError) else next(ranked) for output in outputs
-        ]
+        ranked: list[Classification | HeliographError] = []
+        best = []
+        for outcome in outcomes:
+            if isinstance(outcome, HeliographError):
+                ranked.append(outcome)
+                continue
+            try:
+                index, classification = rank(outcome, version.class_names, options)
+            except ModelOutputError as error:
+                ranked.append(error)
+            else:
+                best.append(index)
+                ranked.append(classification)
+        self._metrics.classified(version, best)
+        return ranked
 
-    def _rank_rows(
-        self, version: ServableVersion, outputs: np.ndarray, options: ClassifyOptions
-    ) -> Sequence[Classification | HeliographError]:
-        """Rank rows together, or each by itself where one holds no numbers."""
-        try:
-            scores = scores_of(outputs, version.contract.output.activation)
-        except ModelOutputError as error:
-            if len(outputs) == 1:
-                return [error]
-            rows = np.split(outputs, len(outputs))
-            return [ranked for row in rows for ranked in self._rank_rows(version, row, options)]
-        self._metrics.classified(version, scores.argmax(axis=1).tolist())
-        return rank(scores, version.class_names, options)
+
+class _Request:
+    """A request on a version: keeps it from being drained, and counts what became of it."""
+
+    __slots__ = ("_metrics", "_times", "_version")
+
+    def __init__(self, version: ServableVersion, metrics: GatewayMetrics) -> None:
+        self._version = version
+        self._metrics = metrics
+        self._times = RequestTimes()
+
+    def __enter__(self) -> RequestTimes:
+        self._version.enter()
+        return self._times
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        total = self._times.total()
+        statistics = self._version.statistics
+        if kind is None:
+            statistics.answered(total, self._times)
+        else:
+            statistics.failed.add(total)
+        self._metrics.stages(self._times)
+        self._version.leave()
 
 
 def all_of(outcomes: Sequence[_Result | HeliographError]) -> list[_Result]:
@@ -215,12 +235,18 @@ def all_of(outcomes: Sequence[_Result | HeliographError]) -> list[_Result]:
     results: list[_Result] = []
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, HeliographError):
-            if len(outcomes) == 1:
-                raise outcome
-            message = f"image {index}: {outcome.message}"
-            raise type(outcome)(message, retry_after=outcome.retry_after) from outcome
+            raise _of_image(index, outcome, len(outcomes))
         results.append(outcome)
     return results
+
+
+def _of_image(index: int, error: HeliographError, images: int) -> HeliographError:
+    """Return what is raised for one of several images."""
+    if images == 1:
+        return error
+    named = type(error)(f"image {index}: {error.message}", retry_after=error.retry_after)
+    named.__cause__ = error
+    return named
 
 
 def _image_result(outcome: Classification | HeliographError) -> ImageResult:

@@ -1,11 +1,12 @@
-"""Preparation: from an image in a request to a row of the model's input."""
+"""Preparation: from the images of a request to rows of the model's input."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,18 @@ _SMALL_PIXELS = 128 * 128
 """Size of a file, and of its pixels before and after the recipe, up to which preparing it (below
 0.3 ms) costs less in place than in a thread. Few bytes alone prove nothing: a PNG of 16 kB can hold
 four million pixels."""
+_TURN_BYTES = 16 * 1024
+"""Bytes of small images that are prepared one after the other, until others get their turn."""
+
+
+class Prepared(NamedTuple):
+    """The images of a request, ready for the model."""
+
+    rows: np.ndarray
+    """[N, …] with the dtype and shape of the version's contract: those that could be prepared, in
+    their order."""
+    errors: dict[int, HeliographError]
+    """Why the others could not, by their index among the images."""
 
 
 class Preparation:
@@ -39,40 +52,58 @@ class Preparation:
             InvalidImageError: The image cannot be decoded, or is over a limit.
             InvalidTensorError: The prepared tensor is not what the contract says.
         """
-        if self._is_small(version, image):
-            return self._prepare(version, image)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._prepare, version, image)
+        row = self._prepare_in_place(version, image)
+        return await self._prepare_in_thread(version, image) if row is None else row
 
-    async def prepare_all(
-        self, version: ServableVersion, images: Sequence[Image]
-    ) -> list[np.ndarray | HeliographError]:
-        """Return each image as a batch of one, or what `prepare` would raise for it.
-
-        Several go to the threads: many small images, one after the other, would hold up the calls
-        of others for as long as a large one does.
-        """
+    async def prepare_all(self, version: ServableVersion, images: Sequence[Image]) -> Prepared:
+        """Prepare images; those for which `prepare` would raise have their error instead."""
         if len(images) == 1:
             try:
-                return [await self.prepare(version, images[0])]
+                return Prepared(await self.prepare(version, images[0]), {})
             except HeliographError as error:
-                return [error]
-        loop = asyncio.get_running_loop()
-        parts = await asyncio.gather(
-            *(
-                loop.run_in_executor(self._threads, self._prepare_part, version, part)
-                for part in _parts(images)
-            )
-        )
-        return [row for part in parts for row in part]
+                return Prepared(version.rows(0), {0: error})
+        rows = version.rows(len(images))
+        errors: dict[int, HeliographError] = {}
 
-    def _is_small(self, version: ServableVersion, image: Image) -> bool:
+        async def prepare_large(index: int, image: Image) -> None:
+            try:
+                rows[index : index + 1] = await self._prepare_in_thread(version, image)
+            except HeliographError as error:
+                errors[index] = error
+
+        async with asyncio.TaskGroup() as large:
+            turn = 0
+            for index, image in enumerate(images):
+                try:
+                    row = self._prepare_in_place(version, image)
+                except HeliographError as error:
+                    errors[index] = error
+                    continue
+                if row is None:
+                    large.create_task(prepare_large(index, image))
+                    continue
+                rows[index : index + 1] = row
+                turn += len(image.encoded)
+                if turn >= _TURN_BYTES:
+                    turn = 0
+                    await asyncio.sleep(0)
+        return Prepared(np.delete(rows, list(errors), axis=0) if errors else rows, errors)
+
+    def _prepare_in_place(self, version: ServableVersion, image: Image) -> np.ndarray | None:
+        """Prepare an image, unless it is a large one."""
         if image.WhichOneof("content") != "encoded":
-            return True
-        if len(image.encoded) > _SMALL_BYTES or math.prod(version.shape[:2]) > _SMALL_PIXELS:
-            return False
-        header = read_header(image.encoded, self._limits)
-        return header.height * header.width <= _SMALL_PIXELS
+            return self._prepare(version, image)
+        encoded = image.encoded
+        if len(encoded) > _SMALL_BYTES or version.pixels > _SMALL_PIXELS:
+            return None
+        header = read_header(encoded, self._limits)
+        if header.height * header.width > _SMALL_PIXELS:
+            return None
+        return version.row(version.recipe.prepare(encoded, self._limits, header))
+
+    async def _prepare_in_thread(self, version: ServableVersion, image: Image) -> np.ndarray:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._prepare, version, image)
 
     def _prepare(self, version: ServableVersion, image: Image) -> np.ndarray:
         content = image.WhichOneof("content")
@@ -86,34 +117,9 @@ class Preparation:
             return version.row(version.recipe.prepare(image.prepared.data, self._limits))
         return version.row(_array_of(version, image.prepared))
 
-    def _prepare_part(
-        self, version: ServableVersion, images: Sequence[Image]
-    ) -> list[np.ndarray | HeliographError]:
-        rows: list[np.ndarray | HeliographError] = []
-        for image in images:
-            try:
-                rows.append(self._prepare(version, image))
-            except HeliographError as error:
-                rows.append(error)
-        return rows
-
     def close(self) -> None:
         """Stop the threads once they are idle."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _parts(images: Iterable[Image]) -> Iterator[list[Image]]:
-    """Split images so that small ones share a way to a thread, and large ones go alone."""
-    part: list[Image] = []
-    size = 0
-    for image in images:
-        part.append(image)
-        size += len(image.encoded)
-        if size >= _SMALL_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
 
 
 def _check_tensor(version: ServableVersion, tensor: Tensor) -> None:

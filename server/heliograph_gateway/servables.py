@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +66,15 @@ class ServableVersion:
             shape=tuple(contract.input.shape),
         )
 
+    @cached_property
+    def pixels(self) -> int:
+        """Pixels of the input; 1 where the model decodes images itself."""
+        return math.prod(self.shape[:2])
+
+    def rows(self, count: int) -> np.ndarray:
+        """Return room for so many prepared images, [count, …]; what it holds is undefined."""
+        return np.empty((count, *self.shape), self.dtype)
+
     def row(self, prepared: np.ndarray | bytes) -> np.ndarray:
         """Return a prepared image as a batch of one.
 
@@ -87,16 +96,15 @@ class ServableVersion:
             )
         return row
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keep the version from being drained while a request is on it."""
+    def enter(self) -> None:
+        """Keep the version from being drained until `leave`: a request is on it."""
         self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+
+    def leave(self) -> None:
+        """End what `enter` began."""
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
 
     async def drained(self) -> None:
         """Wait until no request is on the version. It must not be routed to any more."""

@@ -123,8 +123,17 @@ class Settings(BaseSettings):
 
     max_batch_size: int = Field(64, ge=1)
     """Largest batch that a backend is asked for."""
+    allowed_batch_sizes: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], NoDecode, BeforeValidator(_words)
+    ] = ()
+    """Sizes that batches are padded to, ascending, the last one `max_batch_size`, as in TensorFlow
+    Serving's batching parameters; empty: batches have any size."""
+    max_queued: int = Field(512, ge=1)
+    """Images that may wait for one model version, per worker; more are refused with
+    RESOURCE_EXHAUSTED."""
     backend_batches_in_flight: int = Field(2, ge=1)
-    """Batches that one backend may work on at once for a worker, per model version."""
+    """Batches of one model version that one backend may work on at once, per worker. One is sent as
+    soon as the backend is idle, the others only when they are full."""
     backend_timeout: float = Field(30.0, gt=0)
     """Longest time in seconds that one batch may take, whatever the callers' deadlines."""
 
@@ -138,6 +147,16 @@ class Settings(BaseSettings):
     """How events are logged; auto: for people on a terminal, as JSON elsewhere."""
     access_log: bool = False
     """Log every call, not only those that failed on our side."""
+
+    @model_validator(mode="after")
+    def _check_batch_sizes(self) -> Settings:
+        sizes = self.allowed_batch_sizes
+        if sizes and (sorted(set(sizes)) != list(sizes) or sizes[-1] != self.max_batch_size):
+            raise ValueError(
+                f"allowed_batch_sizes must ascend and end with max_batch_size, "
+                f"{self.max_batch_size}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_safety(self) -> Settings:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -26,22 +24,29 @@ class Timing:
         self.nanoseconds += nanoseconds
 
 
-@dataclass
-class Stopwatch:
-    """How long one stage of one request took."""
-
-    nanoseconds: int = 0
-
-
-@dataclass
+@dataclass(slots=True)
 class RequestTimes:
-    """The stages of one request."""
+    """How long the stages of one request took, in nanoseconds; 0 where it did not get so far."""
 
-    prepare: Stopwatch = field(default_factory=Stopwatch)
-    predict: Stopwatch = field(default_factory=Stopwatch)
-    """The time in the queue is a part of it."""
-    queue: Stopwatch = field(default_factory=Stopwatch)
-    rank: Stopwatch = field(default_factory=Stopwatch)
+    prepare: int = 0
+    queue: int = 0
+    predict: int = 0
+    rank: int = 0
+    start: int = field(default_factory=time.perf_counter_ns)
+    _last: int = 0
+
+    def __post_init__(self) -> None:
+        self._last = self.start
+
+    def lap(self) -> int:
+        """Return the nanoseconds since the last lap, or since the start."""
+        now = time.perf_counter_ns()
+        lap, self._last = now - self._last, now
+        return lap
+
+    def total(self) -> int:
+        """Return the nanoseconds since the start."""
+        return time.perf_counter_ns() - self.start
 
 
 @dataclass
@@ -59,7 +64,7 @@ class Statistics:
     prepared: Timing = field(default_factory=Timing)
     """Decoding and the recipe."""
     queued: Timing = field(default_factory=Timing)
-    """From the queue until the last row was sent to the backend."""
+    """Until the last row was sent to the backend."""
     predicted: Timing = field(default_factory=Timing)
     """From then until the last row had its scores."""
     ranked: Timing = field(default_factory=Timing)
@@ -69,18 +74,10 @@ class Statistics:
     last_batch: float = 0.0
     """When the backend was last sent a batch, in seconds since 1970; 0 before the first."""
 
-    @contextmanager
-    def request(self) -> Iterator[RequestTimes]:
-        """Count a request; who answers it fills in the times."""
-        start = time.perf_counter_ns()
-        times = RequestTimes()
-        try:
-            yield times
-        except BaseException:
-            self.failed.add(time.perf_counter_ns() - start)
-            raise
-        self.succeeded.add(time.perf_counter_ns() - start)
-        self.prepared.add(times.prepare.nanoseconds)
-        self.queued.add(times.queue.nanoseconds)
-        self.predicted.add(times.predict.nanoseconds - times.queue.nanoseconds)
-        self.ranked.add(times.rank.nanoseconds)
+    def answered(self, nanoseconds: int, times: RequestTimes) -> None:
+        """Count a request that was answered."""
+        self.succeeded.add(nanoseconds)
+        self.prepared.add(times.prepare)
+        self.queued.add(times.queue)
+        self.predicted.add(times.predict)
+        self.ranked.add(times.rank)

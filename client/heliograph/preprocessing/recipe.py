@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from heliograph.errors import InvalidRecipeError, InvalidTensorError
 from heliograph.preprocessing.arguments import Argument
 from heliograph.preprocessing.decoding import decode, read_header
+from heliograph.preprocessing.header import ImageHeader
 from heliograph.preprocessing.layout import Layout
 from heliograph.preprocessing.limits import DEFAULT_LIMITS, ImageLimits
 from heliograph.preprocessing.pixels import Pixels, UInt8Array, as_array, to_channels
@@ -73,12 +74,18 @@ class Recipe:
     def __str__(self) -> str:
         return " | ".join(str(step) for step in self.steps)
 
-    def prepare(self, encoded: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> NDArray[Any] | bytes:
+    def prepare(
+        self,
+        encoded: bytes,
+        limits: ImageLimits = DEFAULT_LIMITS,
+        header: ImageHeader | None = None,
+    ) -> NDArray[Any] | bytes:
         """Make the input of the model out of one encoded image.
 
         Args:
             encoded: A whole JPEG or PNG file.
             limits: What is refused before it is decoded.
+            header: What `read_header` said of the image with these limits, for who has asked.
 
         Returns:
             A C-contiguous array `[H, W, C]` of the dtype and shape of `output`, possibly read-only;
@@ -87,7 +94,8 @@ class Recipe:
         Raises:
             InvalidImageError: One of its family, for whatever is wrong with the image.
         """
-        header = read_header(encoded, limits)
+        if header is None:
+            header = read_header(encoded, limits)
         if not self._channels:
             return encoded
         denominator = 1

@@ -16,6 +16,10 @@ Arrays = Mapping[str, np.ndarray]
 class Backend(Protocol):
     """Runs signatures of servables that are loaded. Loading is not its business."""
 
+    @property
+    def replicas(self) -> int:
+        """Number of model servers that share the work."""
+
     async def predict(
         self, servable: Servable, inputs: Arrays, *, signature: str, timeout: float
     ) -> Arrays:

@@ -30,6 +30,8 @@ class FakeBackend:
         """What single versions compute instead."""
         self.found_signatures: dict[Servable, Mapping[str, SignatureDef]] = {}
         """What single versions have for signatures instead."""
+        self.replicas = 1
+        """Model servers that it stands for."""
         self.failures: deque[Exception] = deque()
         """Each is raised once, by the next batches."""
         self.batches: list[tuple[Servable, np.ndarray]] = []

@@ -81,6 +81,11 @@ class TensorFlowServing:
             for address in addresses
         ]
 
+    @property
+    def replicas(self) -> int:
+        """See Backend."""
+        return len(self._replicas)
+
     async def predict(
         self, servable: Servable, inputs: Arrays, *, signature: str, timeout: float
     ) -> Arrays:

@@ -107,6 +107,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("stream-window", "images of one StreamClassify in the gateway at once"),
         ("max-in-flight", "images in one worker at once"),
         ("max-batch-size", "images in one batch for the backend"),
+        ("allowed-batch-sizes", "sizes that batches are padded to: 1,8,64"),
+        ("max-queued", "images that wait for one model version"),
         ("backend-batches-in-flight", "batches of one version and worker at a backend at once"),
         ("decode-threads", "threads of one worker that decode large images"),
     ):

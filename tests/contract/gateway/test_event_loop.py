@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from heliograph.preprocessing import ImageLimits, Recipe
-from heliograph.v1.classifier_pb2 import BatchClassifyRequest, Image
+from heliograph.preprocessing import ImageHeader, ImageLimits, Recipe
 
 if TYPE_CHECKING:
     from tests.contract.gateway.conftest import RunningGateway
@@ -31,11 +30,16 @@ class Hold:
         self.released = threading.Event()
 
     def around(self, prepare: Callable[..., object]) -> Callable[..., object]:
-        def held(recipe: Recipe, encoded: bytes, limits: ImageLimits) -> object:
+        def held(
+            recipe: Recipe,
+            encoded: bytes,
+            limits: ImageLimits,
+            header: ImageHeader | None = None,
+        ) -> object:
             if encoded == self.held:
                 self.entered.set()
                 self.released.wait(LONGEST)
-            return prepare(recipe, encoded, limits)
+            return prepare(recipe, encoded, limits, header)
 
         return held
 
@@ -85,20 +89,3 @@ async def test_while_a_large_image_is_prepared_small_ones_are_answered(
     assert not hold.released.is_set()
     hold.released.set()
     assert (await large).classification.classes
-
-
-async def test_while_a_batch_of_small_images_is_prepared_others_are_answered(
-    gateway: RunningGateway, hold: Hold
-) -> None:
-    hold.held = gateway.brightness.image(66)
-    images = [Image(encoded=gateway.brightness.image(level)) for level in range(60, 70)]
-    batch = asyncio.ensure_future(gateway.stub.BatchClassify(BatchClassifyRequest(images=images)))
-    await entered(hold)
-
-    for level in range(20):
-        small = gateway.request(gateway.brightness.image(level))
-        assert (await gateway.stub.Classify(small)).classification.classes
-
-    assert not batch.done()
-    hold.released.set()
-    assert len((await batch).results) == 10

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import struct
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from heliograph.errors import (
     InvalidTensorError,
     UnsupportedImageFormatError,
 )
-from heliograph.preprocessing import ImageLimits
+from heliograph.preprocessing import ImageHeader, ImageLimits
 from heliograph.v1.classifier_pb2 import Image, Tensor
 from heliograph.v1.contract_pb2 import Dtype, InputSpec, ModelContract
 from heliograph_gateway.preparation import Preparation
@@ -216,9 +218,11 @@ def threads_of_decoding(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     prepare = Recipe.prepare
 
-    def note(self: Recipe, encoded: bytes, limits: ImageLimits) -> object:
+    def note(
+        self: Recipe, encoded: bytes, limits: ImageLimits, header: ImageHeader | None = None
+    ) -> object:
         names.append(threading.current_thread().name)
-        return prepare(self, encoded, limits)
+        return prepare(self, encoded, limits, header)
 
     monkeypatch.setattr(Recipe, "prepare", note)
     return names
@@ -294,18 +298,37 @@ async def test_several_images_are_prepared_in_their_order_and_each_may_fail(
     images = [Image(encoded=brightness.image(level)) for level in range(100)]
     images[1] = Image(encoded=b"no image")
     images[50] = Image()
+    images[70] = Image(encoded=flat_png(2000))
     images[98] = tensor(PIXELS, shape=[4, 4])
     images[99] = tensor(PIXELS)
 
-    rows = await preparation.prepare_all(version, images)
+    prepared = await preparation.prepare_all(version, images)
 
-    assert isinstance(rows[1], UnsupportedImageFormatError)
-    assert isinstance(rows[50], InvalidImageError)
-    assert isinstance(rows[98], InvalidTensorError)
-    for place in set(range(98)) - {1, 50}:
-        row = rows[place]
-        assert isinstance(row, np.ndarray)
-        assert (row.shape, row.max()) == ((1, 4, 4, 1), place)
-    assert isinstance(rows[99], np.ndarray)
-    assert np.array_equal(rows[99], PIXELS[np.newaxis])
-    assert set(threads_of_decoding) == {"decode_0"}
+    assert {index: type(error) for index, error in prepared.errors.items()} == {
+        1: UnsupportedImageFormatError,
+        50: InvalidImageError,
+        98: InvalidTensorError,
+    }
+    assert prepared.rows.shape == (97, 4, 4, 1)
+    kept = [index for index in range(100) if index not in prepared.errors]
+    for index, row in zip(kept, prepared.rows, strict=True):
+        if index == 99:
+            assert np.array_equal(row, PIXELS)
+        elif index != 70:
+            assert row.max() == index
+    # Small images are prepared where they are, the large one among them in a thread.
+    assert Counter(threads_of_decoding) == {"MainThread": 95, "decode_0": 1}
+
+
+async def test_others_get_their_turn_while_many_small_images_are_prepared(
+    preparation: Preparation, version: ServableVersion, brightness: Brightness
+) -> None:
+    images = [Image(encoded=brightness.image(1, width=64, height=64))] * 500
+    preparing = asyncio.ensure_future(preparation.prepare_all(version, images))
+    turns = 0
+    while not preparing.done():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert turns > sum(len(image.encoded) for image in images) / (32 * 1024)
+    assert len((await preparing).rows) == 500

@@ -6,18 +6,30 @@ import numpy as np
 import pytest
 
 from heliograph.errors import ModelOutputError
-from heliograph.v1.classifier_pb2 import ClassifyOptions
+from heliograph.v1.classifier_pb2 import Classification, ClassifyOptions
 from heliograph.v1.contract_pb2 import OutputSpec
-from heliograph_gateway.ranking import DEFAULT_TOP_K, rank, scores_of
+from heliograph_gateway.ranking import DEFAULT_TOP_K, BatchOutput, rank
 
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu")
 SCORES = np.array([0.05, 0.1, 0.3, 0.3, 0.15, 0.1, 0.0], np.float32)
 
 
+def scores_of(outputs: np.ndarray, activation: OutputSpec.Activation.ValueType) -> np.ndarray:
+    """Scores of every row of a batch."""
+    output = BatchOutput(outputs, activation)
+    return np.stack([row.scores() for row in output.rows(0, len(outputs))])
+
+
+def ranked_rows(scores: np.ndarray, options: ClassifyOptions) -> list[Classification]:
+    """The classes of every row of a batch."""
+    output = BatchOutput(scores, OutputSpec.ACTIVATION_NONE)
+    return [rank(row, NAMES, options)[1] for row in output.rows(0, len(scores))]
+
+
 def ranked(top_k: int = 0, min_score: float = 0.0, scores: np.ndarray = SCORES) -> list[str]:
     """Names of the classes returned."""
     options = ClassifyOptions(top_k=top_k, min_score=min_score)
-    [classification] = rank(scores[np.newaxis], NAMES, options)
+    classification = ranked_rows(scores[np.newaxis], options)[0]
     return [each.class_name for each in classification.classes]
 
 
@@ -27,7 +39,7 @@ def ranked(top_k: int = 0, min_score: float = 0.0, scores: np.ndarray = SCORES) 
 def test_probabilities_are_left_as_they_are() -> None:
     outputs = np.array([[0.25, 0.75]], np.float32)
 
-    assert scores_of(outputs, OutputSpec.ACTIVATION_NONE) is outputs
+    assert np.array_equal(scores_of(outputs, OutputSpec.ACTIVATION_NONE), outputs)
 
 
 def test_softmax_makes_probabilities_of_logits() -> None:
@@ -64,11 +76,18 @@ def test_extreme_logits_do_not_overflow(activation: OutputSpec.Activation.ValueT
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("activation", OutputSpec.Activation.values()[1:])
-def test_an_output_that_is_no_number_is_an_error_of_the_model(
+def test_an_output_that_is_no_number_fails_its_own_row_and_no_other(
     value: float, activation: OutputSpec.Activation.ValueType
 ) -> None:
-    with pytest.raises(ModelOutputError, match="not finite"):
-        scores_of(np.array([[0.5, 0.5], [0.5, value]], np.float32), activation)
+    good = np.array([[0.5, 0.25], [0.25, 0.5]], np.float32)
+    outputs = np.insert(good, 1, [0.5, value], axis=0)
+
+    first, bad, last = BatchOutput(outputs, activation).rows(0, 3)
+
+    for ask in (bad.scores, lambda: bad.best(1)):
+        with pytest.raises(ModelOutputError, match="not finite"):
+            ask()
+    assert np.array_equal(np.stack([first.scores(), last.scores()]), scores_of(good, activation))
 
 
 # Ranking.
@@ -99,7 +118,7 @@ def test_a_score_that_is_exactly_the_least_is_kept() -> None:
 
 
 def test_each_class_has_its_index_and_score() -> None:
-    [classification] = rank(SCORES[np.newaxis], NAMES, ClassifyOptions(top_k=1))
+    [classification] = ranked_rows(SCORES[np.newaxis], ClassifyOptions(top_k=1))
     best = classification.classes[0]
 
     assert (best.index, best.class_name, best.score) == (2, "cat", float(SCORES[2]))
@@ -109,7 +128,15 @@ def test_images_are_ranked_together_as_they_are_alone() -> None:
     scores = np.random.default_rng(0).random((50, len(NAMES)), np.float32)
     options = ClassifyOptions(top_k=4, min_score=0.3)
 
-    together = rank(scores, NAMES, options)
+    together = ranked_rows(scores, options)
 
-    assert together == [rank(row[np.newaxis], NAMES, options)[0] for row in scores]
+    assert together == [ranked_rows(row[np.newaxis], options)[0] for row in scores]
     assert len({len(each.classes) for each in together}) > 1
+
+
+def test_the_best_class_is_named_also_when_its_score_is_too_low_to_be_returned() -> None:
+    [row] = BatchOutput(SCORES[np.newaxis], OutputSpec.ACTIVATION_NONE).rows(0, 1)
+
+    best, classification = rank(row, NAMES, ClassifyOptions(min_score=0.9))
+
+    assert (best, len(classification.classes)) == (2, 0)

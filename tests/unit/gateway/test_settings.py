@@ -273,3 +273,16 @@ def test_a_refused_setting_is_one_line_of_the_command(
     errors = capsys.readouterr().err
     assert errors.startswith("heliograph serve: 0.0.0.0:9000 can be reached from other machines")
     assert errors.count("\n") == 1
+
+
+def test_allowed_batch_sizes_are_read_from_words() -> None:
+    flags = {"repository": "models", "allowed_batch_sizes": "1, 8,64"}
+
+    assert load_settings(None, flags).allowed_batch_sizes == (1, 8, 64)
+
+
+@pytest.mark.parametrize("sizes", ["1,8", "8,1,64", "1,8,8,64", "64,128"])
+def test_allowed_batch_sizes_ascend_to_the_largest_batch(sizes: str) -> None:
+    assert "must ascend and end with max_batch_size, 64" in refusal(
+        flags={"allowed_batch_sizes": sizes}
+    )
