@@ -10,6 +10,10 @@ _SHORTEST_DEADLINE = 0.001
 _RETRY_AFTER = 0.1
 """Seconds after which a refused caller may come back: time for several batches."""
 
+_SHARE_OF_DEADLINE = 0.7
+"""Share of the time until its deadline that a request may be expected to wait: the rest is for
+decoding, and for batches that take longer than the last ones."""
+
 
 class Admission:
     """Counts the images inside the gateway."""
@@ -42,6 +46,29 @@ class Admission:
                 retry_after=_RETRY_AFTER,
             )
         return Places(self, images)
+
+    def check_wait(self, images: int, ahead: int, row_seconds: float, remaining: float) -> None:
+        """Refuse what would wait past its deadline, before anything is done for it.
+
+        Args:
+            images: Number of images.
+            ahead: Images that are on their way through the same version.
+            row_seconds: Time that the backend takes for an image while it is busy.
+            remaining: Seconds until the caller's deadline.
+
+        Raises:
+            OverloadedError: The images ahead take too long; says when to come back.
+        """
+        wait = (ahead + images) * row_seconds
+        # Nobody is ahead of the first, whatever an earlier batch took: it is what tells whether
+        # the backend has become faster.
+        if ahead and wait > _SHARE_OF_DEADLINE * remaining:
+            self._metrics.rejected("wait")
+            raise OverloadedError(
+                f"{ahead} images are ahead; the answer would take about {wait:.1f} s, and the "
+                f"deadline is in {remaining:.1f} s",
+                retry_after=max(_RETRY_AFTER, wait - _SHARE_OF_DEADLINE * remaining),
+            )
 
     def change(self, images: int) -> None:
         """Count images that came, or, below 0, that left."""

@@ -115,6 +115,9 @@ class EmbeddedModelServer:
             f"--model_config_file={configuration}",
             "--max_num_load_retries=0",
             "--exit_when_orphaned",
+            # Operations run in the thread that asks: handing each to another thread costs more than
+            # small networks compute (docs/benchmarks.md). Batches still run beside each other.
+            "--tensorflow_inter_op_parallelism=-1",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             # Ctrl-C in a terminal goes to the whole process group: the gateway must drain first.

@@ -133,7 +133,13 @@ class Pipeline:
         _check_options(options)
         with self._admission.admit(len(images), deadline - time.monotonic()):
             route = self._router.resolve(selector)
-            with _Request(route.version, self._metrics) as times:
+            self._admission.check_wait(
+                len(images),
+                route.version.images,
+                route.version.statistics.row_seconds,
+                deadline - time.monotonic(),
+            )
+            with _Request(route.version, len(images), self._metrics) as times:
                 outcomes = await self._run(route.version, images, options, deadline, partial, times)
         return Answer(_served_by(route), outcomes)
 
@@ -203,15 +209,16 @@ class Pipeline:
 class _Request:
     """A request on a version: keeps it from being drained, and counts what became of it."""
 
-    __slots__ = ("_metrics", "_times", "_version")
+    __slots__ = ("_images", "_metrics", "_times", "_version")
 
-    def __init__(self, version: ServableVersion, metrics: GatewayMetrics) -> None:
+    def __init__(self, version: ServableVersion, images: int, metrics: GatewayMetrics) -> None:
         self._version = version
+        self._images = images
         self._metrics = metrics
         self._times = RequestTimes()
 
     def __enter__(self) -> RequestTimes:
-        self._version.enter()
+        self._version.enter(self._images)
         return self._times
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -222,7 +229,7 @@ class _Request:
         else:
             statistics.failed.add(total)
         self._metrics.stages(self._times)
-        self._version.leave()
+        self._version.leave(self._images)
 
 
 def all_of(outcomes: Sequence[_Result | HeliographError]) -> list[_Result]:

@@ -47,7 +47,7 @@ class ServableVersion:
     """Shape of the input without the batch dimension."""
     statistics: Statistics = field(default_factory=Statistics)
     """What requests have asked of it."""
-    _in_flight: int = 0
+    _images: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -96,18 +96,23 @@ class ServableVersion:
             )
         return row
 
-    def enter(self) -> None:
-        """Keep the version from being drained until `leave`: a request is on it."""
-        self._in_flight += 1
+    @property
+    def images(self) -> int:
+        """Images that are on their way through the version."""
+        return self._images
 
-    def leave(self) -> None:
+    def enter(self, images: int) -> None:
+        """Keep the version from being drained until these images `leave`."""
+        self._images += images
+
+    def leave(self, images: int) -> None:
         """End what `enter` began."""
-        self._in_flight -= 1
-        if not self._in_flight:
+        self._images -= images
+        if not self._images:
             self._idle.set()
 
     async def drained(self) -> None:
         """Wait until no request is on the version. It must not be routed to any more."""
-        while self._in_flight:
+        while self._images:
             self._idle.clear()
             await self._idle.wait()

@@ -10,6 +10,9 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+_SMOOTHING = 0.2
+"""Weight of the last batch in the time that a row takes."""
+
 
 @dataclass
 class Timing:
@@ -73,6 +76,27 @@ class Statistics:
     """Batches that the backend computed, by their rows."""
     last_batch: float = 0.0
     """When the backend was last sent a batch, in seconds since 1970; 0 before the first."""
+
+    row_seconds: float = 0.0
+    """Time that the backend takes for a row while it is busy, in seconds, smoothed over its last
+    batches; 0 before the first."""
+    _last_answer: float = 0.0
+
+    def computed(self, rows: int, sent: float, answered: float) -> None:
+        """Record a batch.
+
+        Args:
+            rows: Its size.
+            sent: When it was sent, in seconds of a clock.
+            answered: When its answer came, by the same clock.
+        """
+        self.batches[rows].add(round((answered - sent) * 1e9))
+        # Batches overlap: each accounts for the time since the one before it was answered.
+        seconds = (answered - max(sent, self._last_answer)) / rows
+        self._last_answer = answered
+        if self.row_seconds:
+            seconds = self.row_seconds + _SMOOTHING * (seconds - self.row_seconds)
+        self.row_seconds = seconds
 
     def answered(self, nanoseconds: int, times: RequestTimes) -> None:
         """Count a request that was answered."""

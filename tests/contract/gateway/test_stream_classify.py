@@ -571,7 +571,7 @@ async def test_what_is_under_way_during_a_swap_is_answered_by_the_version_it_beg
     brightness.publish(repository)
     gateway = await start_gateway(auto_promote=True, poll_interval=60)
     old = gateway.gateway.router.resolve(ModelSelector()).version
-    old.enter()  # Stands for messages of the old version that are still under way.
+    old.enter(1)  # Stands for messages of the old version that are still under way.
     brightness.publish(repository)
     looking = asyncio.create_task(gateway.gateway.look())
     conversation = Conversation(gateway)
@@ -579,7 +579,7 @@ async def test_what_is_under_way_during_a_swap_is_answered_by_the_version_it_beg
     await conversation.ask(1)
     await conversation.end()
     assert not looking.done()
-    old.leave()
+    old.leave(1)
     await looking
 
     assert conversation.answers[1].served_by.version == 2

@@ -80,3 +80,39 @@ def test_without_time_left_nothing_is_begun(
         pass
 
     assert rejected(metrics, "deadline") == 1
+
+
+# Waiting.
+
+
+@pytest.mark.parametrize(
+    ("images", "ahead", "row_seconds", "remaining", "refused"),
+    [
+        (1, 100, 0.01, 2.0, False),
+        (1, 100, 0.01, 1.0, True),
+        (100, 1, 0.01, 1.0, True),
+        (1, 68, 0.01, 1.0, False),
+        (1, 70, 0.01, 1.0, True),
+        (1, 1000, 0.0, 0.001, False),  # Nothing has been measured.
+        (1, 0, 60.0, 1.0, False),  # Nobody is ahead: one has to try.
+    ],
+)
+def test_what_would_wait_past_its_deadline_is_refused_at_once(
+    images: int,
+    ahead: int,
+    row_seconds: float,
+    remaining: float,
+    refused: bool,
+    admission: Admission,
+    metrics: GatewayMetrics,
+) -> None:
+    if refused:
+        with pytest.raises(OverloadedError, match=f"{ahead} images are ahead") as caught:
+            admission.check_wait(images, ahead, row_seconds, remaining)
+        assert caught.value.retry_after == pytest.approx(
+            max(0.1, (images + ahead) * row_seconds - 0.7 * remaining)
+        )
+        assert rejected(metrics, "wait") == 1
+    else:
+        admission.check_wait(images, ahead, row_seconds, remaining)
+        assert not rejected(metrics, "wait")
