@@ -62,9 +62,8 @@ gen: $(GENERATOR)/.ready ## Generate the Python code of protos/
 
 bench: $(MAIN) ## Run every benchmark, or one of benchmarks/ [BENCH=client_footprint]
 	@for script in $(if $(BENCH),benchmarks/$(BENCH),benchmarks/*.py benchmarks/comparison); do \
-		echo "== $$script"; \
-		if test -d "$$script"; then $(BIN)/python -m "benchmarks.$${script##*/}"; \
-		else $(BIN)/python "$${script%.py}.py"; fi || exit 1; \
+		script=$${script%.py}; echo "== $$script"; \
+		$(BIN)/python -m "benchmarks.$${script##*/}" || exit 1; \
 	done
 
 congruence: $(MAIN) ## Run the wire contract against a TensorFlow Serving [TARGET=host:port MODELS=path]
