@@ -286,3 +286,38 @@ def test_allowed_batch_sizes_ascend_to_the_largest_batch(sizes: str) -> None:
     assert "must ascend and end with max_batch_size, 64" in refusal(
         flags={"allowed_batch_sizes": sizes}
     )
+
+
+# Workers.
+
+
+def test_workers_do_not_share_a_unix_socket() -> None:
+    message = refusal(flags={"listen": "unix:/run/gateway.sock", "workers": 2})
+
+    assert message.startswith("2 workers cannot share unix:/run/gateway.sock")
+    assert message.endswith("set workers to 1, or listen to HOST:PORT")
+
+
+def test_one_worker_may_listen_to_a_unix_socket() -> None:
+    settings = load_settings(
+        None, {"repository": "models", "listen": "unix:/run/gateway.sock", "workers": 1}
+    )
+
+    assert settings.workers == 1
+
+
+@pytest.mark.parametrize("workers", [0, -1, 257])
+def test_a_number_of_workers_that_makes_no_sense_is_refused(workers: int) -> None:
+    assert "workers" in refusal(flags={"workers": workers})
+
+
+def test_settings_travel_to_a_worker_unchanged(
+    toml: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = toml('backend = ["tfs://gpu-1:8500"]\nimage_formats = ["PNG"]\nmax_in_flight = 7\n')
+    sent = load_settings(path, {"repository": "models", "workers": 2, "token_file": "tokens"})
+    monkeypatch.setenv("HELIOGRAPH_MAX_IN_FLIGHT", "9")
+
+    arrived = Settings.model_validate_json(sent.model_dump_json())
+
+    assert arrived.model_dump() == sent.model_dump()
