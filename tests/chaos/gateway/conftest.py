@@ -61,6 +61,10 @@ class ServeProcess:
         """Wait until it serves and return where."""
         return str((await self.logged("ready"))["address"])
 
+    def workers(self) -> dict[int, int]:
+        """Process ids of the workers that began to listen last, by their numbers."""
+        return {entry["worker"]: entry["pid"] for entry in self.events("worker listening")}
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)
