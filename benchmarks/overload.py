@@ -95,7 +95,8 @@ def load(address: str, images: Path, *flags: str) -> dict[str, Any]:
     """Run `heliograph loadtest`; return its only step."""
     command = [sys.executable, "-m", "heliograph.cli", "loadtest", f"--target={address}"]
     command += [f"--images={images}", f"--timeout={DEADLINE}", "--quiet", "--json=-", *flags]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    # It ends with 1 where the objective was missed, as it should be under overload.
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     [step] = json.loads(result.stdout)["steps"]
     return dict(step)
 
