@@ -143,7 +143,9 @@ class WorkerFleet:
             if self._stopping.is_set():
                 return
             pause = backoff.after(time.monotonic() - start)
-            log.error("worker ended", worker=index, code=code, restart_in_seconds=pause)
+            # One that somebody sent SIGTERM has ended in order.
+            write = log.error if code else log.warning
+            write("worker ended", worker=index, code=code, restart_in_seconds=pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
