@@ -161,6 +161,7 @@ class Run:
             "recipe": case.recipe,
             "image_bytes": workload.image_bytes[0],
             "contestants": {},
+            "batch": case.batch,
             "limits": [],
         }
         self._document["cases"][case.name] = figures

@@ -31,6 +31,8 @@ class Case:
     """Concurrencies that every setting is measured at; the best at the highest serves the rest."""
     threads: int
     """TensorFlow's threads in an operation and between operations; 0 leaves it to TensorFlow."""
+    batch: int
+    """Images of a batch in the limits: 64, or as many as a slow network answers in a second."""
     limit_rounds: int
     """Rounds in which the limits are measured as well."""
 
@@ -48,17 +50,17 @@ CASES = {
         Case(
             "small",
             "the guide's CNN, 32 × 32, JPEGs of about 1 kB",
-            *(32, 32, 1_000, 32, 0, 10, "guide", 1e-3, CONCURRENCIES, 0, 3),
+            *(32, 32, 1_000, 32, 0, 10, "guide", 1e-3, CONCURRENCIES, 0, 64, 3),
         ),
         Case(
             "mobilenet",
             "MobileNetV2 at 224 × 224, 500 × 375 JPEGs of about 100 kB",
-            *(500, 375, 100_000, 224, 256, 1000, "mobilenet", 0.1, (16,), 0, 1),
+            *(500, 375, 100_000, 224, 256, 1000, "mobilenet", 0.1, (16,), 0, 16, 1),
         ),
         Case(
             "photos",
             "MobileNetV2 at 224 × 224, 1600 × 1200 photos",
-            *(1600, 1200, 500_000, 224, 256, 1000, "mobilenet", 0.1, (16,), 0, 1),
+            *(1600, 1200, 500_000, 224, 256, 1000, "mobilenet", 0.1, (16,), 0, 16, 1),
         ),
     )
 }

@@ -35,7 +35,6 @@ from heliograph.tfserving.prediction import predict_request
 from heliograph.tfserving.v1.prediction_pb2 import PredictResponse
 from heliograph.v1.classifier_pb2 import BatchClassifyResponse
 
-BATCH = 64
 BATCH_CALLERS = (1, 2)
 """Callers that send batches: the second hides the way of the first's answer."""
 
@@ -115,10 +114,13 @@ class Limits:
             server.wait_until_quiet()
             running = Turn(server, self._predict_call(1), f"unix:{socket}", size, folder)
             figures = {"predict": self._sweep("direct Predict", running)}
-            batch = self._predict_call(BATCH)
+            size_of_batch = self.workload.case.batch
+            batch = self._predict_call(size_of_batch)
             _, size = batch.send(HOST, port)
             running = Turn(server, batch, f"unix:{socket}", size, folder)
-            figures["batches"] = self._sweep("direct Predict of 64", running, BATCH_CALLERS, BATCH)
+            figures["batches"] = self._sweep(
+                f"direct Predict of {size_of_batch}", running, BATCH_CALLERS, size_of_batch
+            )
             return figures
         finally:
             server.stop()
@@ -127,11 +129,14 @@ class Limits:
         """The gateway: calls of one image, batches, and a stream."""
         with turn(self.heliograph, self.setting, self.workload) as running:
             figures: dict[str, Any] = {"classify": self._sweep("Classify", running)}
-            batch = self._batch_call()
+            images = self.workload.case.batch
+            batch = self._batch_call(images)
             host, _, port = running.target.partition(":")
             _, size = batch.send(host, int(port))
             batches = Turn(running.server, batch, running.target, size, running.folder)
-            figures["batches"] = self._sweep("BatchClassify of 64", batches, BATCH_CALLERS, BATCH)
+            figures["batches"] = self._sweep(
+                f"BatchClassify of {images}", batches, BATCH_CALLERS, images
+            )
             before = running.server.processor_seconds()
             stream = self._run(
                 "benchmarks.comparison.stream_client",
@@ -171,9 +176,9 @@ class Limits:
         message = predict_request(MODEL, {"image": batch})
         return Call(PREDICT, message, GRPC_HEADERS, True, read_prediction)
 
-    def _batch_call(self) -> Call:
+    def _batch_call(self, images: int) -> Call:
         question = classifier_calls.question(MODEL, None, None, 5, 0.0)
-        loaded = [load_image(self.workload.images[0])] * BATCH
+        loaded = [load_image(self.workload.images[0])] * images
         message = classifier_calls.batch_request(question, loaded)
         return Call(classifier_calls.BATCH_CLASSIFY, message, GRPC_HEADERS, True, read_batch)
 

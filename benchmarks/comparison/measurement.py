@@ -104,7 +104,7 @@ class Turn:
         warm = h2load.run(call, self.target, concurrency, WARM_UP, 0, self.folder)
         if warm.requests < ENOUGH * concurrency:
             # Slow: let it finish what it has accepted, and give it time for enough answers.
-            self.server.wait_until_quiet()
+            self.server.wait_until_quiet(LONGEST)
             seconds = max(seconds, LONGEST)
         before = self.server.processor_seconds()
         load = h2load.run(call, self.target, concurrency, seconds, self.answer_bytes, self.folder)

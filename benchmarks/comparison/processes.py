@@ -97,9 +97,9 @@ class Server:
                 total += process.memory_info().rss
         return total
 
-    def wait_until_quiet(self) -> None:
-        """Wait until no process of it is busy with starting."""
-        deadline = time.monotonic() + QUIET_TIMEOUT
+    def wait_until_quiet(self, timeout: float = QUIET_TIMEOUT) -> None:
+        """Wait until no process of it is busy, with starting or with what it has accepted."""
+        deadline = time.monotonic() + timeout
         used, then = self.processor_seconds(), time.monotonic()
         while then < deadline:
             time.sleep(0.4)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -211,7 +212,8 @@ def limits_section(case: Document) -> Iterator[str]:
 
     def batches(limit: Document) -> float:
         measured = limit["gateway"]["batches"]
-        return float(max(each["images_per_second"] for each in measured if "failure" not in each))
+        rates = [each["images_per_second"] for each in measured if "failure" not in each]
+        return float(max(rates, default=math.nan))
 
     def stream(limit: Document) -> float:
         if "failure" in limit["gateway"]["stream"]:
@@ -234,7 +236,7 @@ def limits_section(case: Document) -> Iterator[str]:
     def rate(server: str, kind: str, concurrency: int) -> Pick:
         return lambda limit: at(limit[server][kind], concurrency)["images_per_second"]
 
-    measured = concurrencies(case)
+    measured, images = concurrencies(case), case["batch"]
     yield "### Limits"
     yield ""
     yield "What network, decoder, gRPC and model server do by themselves, in the same run."
@@ -256,10 +258,10 @@ def limits_section(case: Document) -> Iterator[str]:
             lines.append((f"{title}, {concurrency} at once", figure))
     for callers in (1, 2):
         figure = over_rounds(limits, rate("predict", "batches", callers))
-        lines.append((f"direct Predict of 64, images/s, {callers} at once", figure))
+        lines.append((f"direct Predict of {images}, images/s, {callers} at once", figure))
     for callers in (1, 2):
         figure = over_rounds(limits, rate("gateway", "batches", callers))
-        lines.append((f"BatchClassify of 64, images/s, {callers} at once", figure))
+        lines.append((f"BatchClassify of {images}, images/s, {callers} at once", figure))
     lines += [
         ("StreamClassify (`classify_many`), images/s", over_rounds(limits, stream)),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -113,7 +114,9 @@ def over_rounds(rounds: Sequence[Document], pick: Callable[[Document], float]) -
     for each in rounds:
         try:
             values.append(pick(each))
-        except (KeyError, StopIteration, ZeroDivisionError):
+        except (KeyError, ZeroDivisionError):
+            return None
+        if math.isnan(values[-1]):
             return None
     return spread(values) if values else None
 

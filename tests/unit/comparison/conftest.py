@@ -78,6 +78,7 @@ def document() -> dict[str, Any]:
                     "triton": contestant("Triton", "gRPC", [500.0, 300.0, 500.0]),
                     "flask": flask,
                 },
+                "batch": 64,
                 "limits": [],
             }
         },

@@ -143,3 +143,25 @@ def test_the_published_page_is_what_its_document_gives(root: Path) -> None:
     assert (root / "docs" / "benchmarks.md").read_text() == text, (
         "run python -m benchmarks.comparison.report"
     )
+
+
+def test_a_limit_that_could_not_be_measured_is_a_dash(document: Document) -> None:
+    failed = {"concurrency": 1, "failure": "no request was answered"}
+    document["cases"]["small"]["limits"] = [
+        {
+            "bare": {"session": {"1": 1000.0}, "decoder_one_core": 20000.0},
+            "echo": {"failure": "was not ready"},
+            "predict": {"failure": "was not ready"},
+            "gateway": {
+                "classify": [],
+                "batches": [failed],
+                "stream": {"images_per_second": 0.0, "failure": "3 of 3 images failed"},
+            },
+        }
+    ]
+
+    text = page(document, "plots")
+
+    assert "| BatchClassify over the bare session | – |" in text
+    assert "| StreamClassify (`classify_many`), images/s | – |" in text
+    assert "| the gateway adds to a Predict alone: p50, ms | – |" in text
