@@ -281,7 +281,7 @@ def limits_section(case: Document) -> Iterator[str]:
         figure = over_rounds(limits, added("server_cpu_ms", concurrency))
         lines.append((f"it adds CPU per image, ms, {concurrency} at once", figure))
     lines.append(
-        ("it adds CPU per image in batches of 64, ms", over_rounds(limits, added_in_batches))
+        (f"it adds CPU per image in batches of {images}, ms", over_rounds(limits, added_in_batches))
     )
     yield from table(("limit", ""), ((title, spelled(figure)) for title, figure in lines))
     sizes = list(dict.fromkeys(size for limit in limits for size in session(limit)))
