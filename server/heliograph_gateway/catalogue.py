@@ -53,6 +53,7 @@ class Catalogue:
                 settings.repository,
                 start_timeout=settings.start_timeout,
                 load_timeout=settings.start_timeout,
+                threads=settings.model_server_threads,
             )
             host = self._embedded
         self.addresses: Sequence[str] = settings.backend or (

@@ -56,6 +56,7 @@ class EmbeddedModelServer:
         *,
         start_timeout: float,
         load_timeout: float,
+        threads: int = 0,
         command: Sequence[str] = (sys.executable, "-m", "heliograph.cli", "model-server"),
     ) -> None:
         """Prepare a server; nothing is started yet.
@@ -64,12 +65,14 @@ class EmbeddedModelServer:
             repository: Folder of models.
             start_timeout: Seconds that the process gets until it answers.
             load_timeout: Seconds that a version gets to load.
+            threads: That one operation is computed with; 0 leaves it to TensorFlow.
             command: What to start; it gets TensorFlow Serving's flags.
         """
         self._command = command
         self._repository = repository.resolve()
         self._start_timeout = start_timeout
         self._load_timeout = load_timeout
+        self._threads = threads
         # A directory of our own (mode 0700) keeps other users from the socket: TensorFlow
         # Serving's protocol has no authentication.
         self._directory = Path(tempfile.mkdtemp(prefix="heliograph-"))
@@ -116,8 +119,9 @@ class EmbeddedModelServer:
             "--max_num_load_retries=0",
             "--exit_when_orphaned",
             # Operations run in the thread that asks: handing each to another thread costs more than
-            # small networks compute (docs/benchmarks.md). Batches still run beside each other.
+            # small networks compute. Batches still run beside each other.
             "--tensorflow_inter_op_parallelism=-1",
+            f"--tensorflow_intra_op_parallelism={self._threads}",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             # Ctrl-C in a terminal goes to the whole process group: the gateway must drain first.

@@ -134,6 +134,9 @@ class Settings(BaseSettings):
     backend_batches_in_flight: int = Field(2, ge=1)
     """Batches of one model version that one backend may work on at once, per worker. One is sent as
     soon as the backend is idle, the others only when they are full."""
+    model_server_threads: int = Field(0, ge=0)
+    """Threads that the embedded model server computes one operation of a batch with; 0 leaves it to
+    TensorFlow, which takes all cores. 1 is faster for small networks: see docs/gateway.md."""
     backend_timeout: float = Field(30.0, gt=0)
     """Longest time in seconds that one batch may take, whatever the callers' deadlines."""
 

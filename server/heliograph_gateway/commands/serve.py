@@ -110,6 +110,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("allowed-batch-sizes", "sizes that batches are padded to: 1,8,64"),
         ("max-queued", "images that wait for one model version"),
         ("backend-batches-in-flight", "batches of one version and worker at a backend at once"),
+        ("model-server-threads", "threads of one operation in the embedded model server"),
         ("decode-threads", "threads of one worker that decode large images"),
     ):
         add(f"--{name}", metavar="N", help=meaning, **unset)

@@ -263,3 +263,28 @@ async def test_a_process_that_does_not_start_is_named(
             await server.start()
     finally:
         await server.stop()
+
+
+async def test_it_is_told_how_many_threads_compute_an_operation(
+    repository: Path, tmp_path: Path
+) -> None:
+    flags = tmp_path / "flags"
+    note = f"import sys; open({str(flags)!r}, 'w').write(' '.join(sys.argv[1:])); sys.exit(3)"
+    server = EmbeddedModelServer(
+        repository,
+        start_timeout=30.0,
+        load_timeout=1.0,
+        threads=2,
+        command=(sys.executable, "-c", note),
+    )
+
+    try:
+        with pytest.raises(BackendUnavailableError, match="code 3"):
+            await server.start()
+    finally:
+        await server.stop()
+
+    told = flags.read_text().split()
+    assert "--tensorflow_intra_op_parallelism=2" in told
+    # Operations run in the thread that asks.
+    assert "--tensorflow_inter_op_parallelism=-1" in told
