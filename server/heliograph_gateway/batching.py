@@ -139,6 +139,10 @@ class _Slice(NamedTuple):
     stop: int
 
     @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    @property
     def rows(self) -> np.ndarray:
         return self.submission.rows[self.start : self.stop]
 
@@ -290,7 +294,7 @@ class ContinuousBatcher:
         try:
             output = await self._predict(version, batch)
         except InvalidArgumentError as error:
-            if sum(part.stop - part.start for part in batch) == 1:
+            if sum(part.size for part in batch) == 1:
                 batch[0].settle([error])
                 return
             # One bad row fails a batch as a whole, as where the graph decodes images. Halving
@@ -305,7 +309,7 @@ class ContinuousBatcher:
         else:
             position = 0
             for part in batch:
-                end = position + part.stop - part.start
+                end = position + part.size
                 part.settle(output.rows(position, end))
                 position = end
 
@@ -331,7 +335,8 @@ class ContinuousBatcher:
                 f"model {version.servable} gave {given} as {contract.output.tensor} instead of "
                 f"float32 {list(expected)}"
             )
-        version.statistics.computed(len(rows), sent, time.perf_counter())
+        full = len(rows) >= self._limits.max_batch_size
+        version.statistics.computed(len(rows), sent, time.perf_counter(), full=full)
         return BatchOutput(output, contract.output.activation)
 
     def _rows(self, batch: list[_Slice]) -> np.ndarray:
@@ -348,7 +353,7 @@ class ContinuousBatcher:
 
 def _halves(batch: list[_Slice]) -> tuple[list[_Slice], list[_Slice]]:
     """Split a batch in the middle of its rows."""
-    room = sum(part.stop - part.start for part in batch) // 2
+    room = sum(part.size for part in batch) // 2
     first: list[_Slice] = []
     second: list[_Slice] = []
     for part in batch:

@@ -131,13 +131,14 @@ class Pipeline:
             HeliographError: The request is refused, or failed; see docs/errors.md.
         """
         _check_options(options)
-        with self._admission.admit(len(images), deadline - time.monotonic()):
+        remaining = deadline - time.monotonic()
+        with self._admission.admit(len(images), remaining):
             route = self._router.resolve(selector)
             self._admission.check_wait(
                 len(images),
                 route.version.images,
                 route.version.statistics.row_seconds,
-                deadline - time.monotonic(),
+                remaining,
             )
             with _Request(route.version, len(images), self._metrics) as times:
                 outcomes = await self._run(route.version, images, options, deadline, partial, times)

@@ -78,25 +78,29 @@ class Statistics:
     """When the backend was last sent a batch, in seconds since 1970; 0 before the first."""
 
     row_seconds: float = 0.0
-    """Time that the backend takes for a row while it is busy, in seconds, smoothed over its last
-    batches; 0 before the first."""
+    """Time that the backend takes for a row of a full batch, in seconds, smoothed over its last
+    batches; 0 before the first full one."""
     _last_answer: float = 0.0
 
-    def computed(self, rows: int, sent: float, answered: float) -> None:
+    def computed(self, rows: int, sent: float, answered: float, *, full: bool) -> None:
         """Record a batch.
 
         Args:
             rows: Its size.
             sent: When it was sent, in seconds of a clock.
             answered: When its answer came, by the same clock.
+            full: Whether it was as large as a batch gets.
         """
         self.batches[rows].add(round((answered - sent) * 1e9))
         # Batches overlap: each accounts for the time since the one before it was answered.
         seconds = (answered - max(sent, self._last_answer)) / rows
         self._last_answer = answered
-        if self.row_seconds:
-            seconds = self.row_seconds + _SMOOTHING * (seconds - self.row_seconds)
-        self.row_seconds = seconds
+        if full and not self.row_seconds:
+            self.row_seconds = seconds
+        elif full or seconds < self.row_seconds:
+            # A row of a small batch takes longer than one of a full batch, and many times as long
+            # on a GPU: it can tell that the backend has become faster, and not that it is slower.
+            self.row_seconds += _SMOOTHING * (seconds - self.row_seconds)
 
     def answered(self, nanoseconds: int, times: RequestTimes) -> None:
         """Count a request that was answered."""
