@@ -20,13 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
-from benchmarks.gateway_cost import find_address, jpeg, publish
+from benchmarks.gateway_cost import embedded_gateway, jpeg, publish
 
-from heliograph.cli.background_process import BackgroundProcess
 from heliograph.v1.classifier_pb2 import ClassifyRequest, Image
 
-START_TIMEOUT = 120.0
 PIECES = 20
 WARM_UP = PIECES // 5
 
@@ -55,19 +52,7 @@ def run(folder: Path, requests: int, concurrency: int) -> dict[str, Any]:
     message = ClassifyRequest(image=Image(encoded=jpeg(0))).SerializeToString()
     body = folder / "request.bin"
     body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
-    gateway = BackgroundProcess(
-        "gateway",
-        [
-            *("serve", f"--repository={repository}", "--listen=127.0.0.1:0"),
-            *("--metrics-listen=", "--log-format=json"),
-        ],
-        folder / "serve.log",
-    )
-    try:
-        address = gateway.wait_for(find_address, START_TIMEOUT)
-        process = psutil.Process(gateway.pid)
-        [model_server] = process.children()
-        processes = {"gateway": process, "model server": model_server}
+    with embedded_gateway(repository, folder) as (address, processes):
         sizes: dict[str, list[float]] = {name: [] for name in processes}
         seconds = 0.0
         for piece in range(PIECES):
@@ -75,8 +60,6 @@ def run(folder: Path, requests: int, concurrency: int) -> dict[str, Any]:
             for name, each in processes.items():
                 sizes[name].append(each.memory_info().rss / 2**20)
             print(f"{piece + 1} of {PIECES}", *sizes.values(), sep="\t", file=sys.stderr)
-    finally:
-        gateway.stop()
     return {
         "requests": requests // PIECES * PIECES,
         "per_second": requests / seconds,

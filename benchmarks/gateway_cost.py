@@ -17,7 +17,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,28 @@ def contend(
             for name, (call, count, images) in contestants.items():
                 measured[name].append(measure(call, count, images, processes))
     return {name: summary(figures) for name, figures in measured.items()}
+
+
+@contextmanager
+def embedded_gateway(
+    repository: Path, folder: Path
+) -> Iterator[tuple[str, dict[str, psutil.Process]]]:
+    """Serve a repository with a model server of the gateway's own; yield address and processes."""
+    gateway = BackgroundProcess(
+        "gateway",
+        [
+            *("serve", f"--repository={repository}", "--listen=127.0.0.1:0"),
+            *("--metrics-listen=", "--log-format=json"),
+        ],
+        folder / "serve.log",
+    )
+    try:
+        address = gateway.wait_for(find_address, START_TIMEOUT)
+        process = psutil.Process(gateway.pid)
+        [model_server] = process.children()
+        yield address, {"gateway": process, "model server": model_server}
+    finally:
+        gateway.stop()
 
 
 def find_address(line: str) -> str | None:

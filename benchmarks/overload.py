@@ -23,16 +23,14 @@ from typing import Any
 
 import numpy as np
 import psutil
+from benchmarks.gateway_cost import embedded_gateway
 from PIL import Image
-
-from heliograph.cli.background_process import BackgroundProcess
 
 SIDE = 224
 DEADLINE = 2.0
 """Seconds that every call has."""
 CALLERS = 32
 """Callers of the closed loop that finds the peak."""
-START_TIMEOUT = 240.0
 SAMPLE = 0.25
 """Seconds between two looks at the memory."""
 
@@ -106,19 +104,7 @@ def run(folder: Path, factor: float, seconds: float) -> dict[str, Any]:
     images, repository = folder / "images", folder / "models"
     make_images(images)
     subprocess.run([sys.executable, "-c", PUBLISH, str(repository), str(images)], check=True)
-    gateway = BackgroundProcess(
-        "gateway",
-        [
-            *("serve", f"--repository={repository}", "--listen=127.0.0.1:0"),
-            *("--metrics-listen=", "--log-format=json"),
-        ],
-        folder / "serve.log",
-    )
-    try:
-        address = gateway.wait_for(find_address, START_TIMEOUT)
-        process = psutil.Process(gateway.pid)
-        [model_server] = process.children()
-        processes = {"gateway": process, "model server": model_server}
+    with embedded_gateway(repository, folder) as (address, processes):
         slo = f"--slo=p99={DEADLINE}s"
         duration = f"--duration={seconds}s"
         closed = load(address, images, f"--concurrency={CALLERS}", "--warmup=5s", duration, slo)
@@ -144,14 +130,6 @@ def run(folder: Path, factor: float, seconds: float) -> dict[str, Any]:
             "generator_busy": overload["generator"]["busy"],
             "memory_mib": memory.stop(),
         }
-    finally:
-        gateway.stop()
-
-
-def find_address(line: str) -> str | None:
-    """Return the address of a gateway that is ready."""
-    event = json.loads(line) if line.startswith("{") else {}
-    return event["address"] if event.get("event") == "ready" else None
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def session_rates(saved_model: str, pixels: np.ndarray) -> dict[str, float]:
         )
         for size in SIZES:
             batch = np.repeat(pixels[None], size, axis=0)
-            seconds = repeat(lambda batch=batch: predict(batch))  # type: ignore[misc]
+            seconds = repeat(partial(predict, batch))
             rates[str(size)] = round(size / seconds, 1)
             if seconds > SLOWEST:
                 break
